@@ -67,5 +67,5 @@ coverage: .venv/installed-coverage
 	@touch $@ .venv/installed
 
 clean:
-	rm -rf .venv .consensus .coverage site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .consensus .consensus-beside .coverage site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find node cluster harness tests -name __pycache__ -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from cluster.outliving import running_nodes
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, new_or_known
 from harness.cli.convention import print_stderr, verb
+from harness.cli.live_beside import beside_folder, both_boot, check_alike, run_beside, shared_acts, twin_beside
 from harness.cli.live_page import page_of_cluster, serve_page, stop_cluster
 from harness.cli.live_twin import find_twin, open_twin
 from harness.cli.parameters import algorithm_parameter
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="A cluster without processes, of three nodes by default, in virtual time, with branches.",
 )
+@click.option(
+    "--beside",
+    metavar="NAME",
+    help="A second algorithm under the same acts, beside the first; or a second run, with the first differences.",
+)
 @click.option("--read-only", is_flag=True, help="Let the page show and do nothing.")
 @click.option("--open/--no-open", "show", default=True, help="Open the page in the browser, or only print its address.")
 @click.pass_obj
@@ -48,6 +54,7 @@ def live(
     seed: int | None,
     port: int,
     virtual: bool,
+    beside: str | None,
     read_only: bool,
     show: bool,
     as_json: bool,
@@ -61,6 +68,8 @@ def live(
     consensus live --virtual       a cluster without processes: step back, take another branch, look ahead
     consensus live FILE            a schedule of explore, simulate or this page, in such a cluster
     consensus live ignores-accepted   a mutant, with a schedule in which it breaks a promise
+    consensus live failover --beside paxos   two algorithms side by side, and each click acts on both; also with --virtual
+    consensus live RUN --beside RUN   two runs side by side, with the first difference marked
 
     What is up here may be nodes that are not ours: `consensus up --system etcd -d`, then `consensus live`.
 
@@ -79,16 +88,46 @@ def live(
         view: PageView
         do: Do | None
         boot: Callable[[], None] = _nothing
+        other: tuple[PageView, Do | None] | None = None
         if twin is not None:
             view, do = open_twin(root, twin)
+            other = twin_beside(root, twin, beside, nodes) if beside else None
         elif run is not None:
             view, do = ending.enter_context(_recorded(run))
-        elif _is_up(root, nodes, algorithm, seed):
-            view, do = ending.enter_context(page_of_cluster(root))
+            other = (run_beside(root, view, beside), None) if beside else None
         else:
-            spec, boot = ending.enter_context(_new(root, nodes, algorithm, seed))
-            view, do = ending.enter_context(page_of_cluster(root, spec))
-        serve_page(view, None if read_only else do, port, show=show, as_json=as_json, boot=boot)
+            view, do, boot = ending.enter_context(_cluster(root, nodes, algorithm, seed, beside))
+            if beside:
+                second = beside_folder(root)
+                known = len(view.about["nodes"]), beside, seed
+                other_view, other_do, boot_other = ending.enter_context(_cluster(second, *known, None))
+                other, boot = (other_view, other_do), both_boot(boot, boot_other)
+        if other is not None and do is not None and other[1] is not None:
+            both = ending.enter_context(shared_acts((view, do), (other[0], other[1])))
+            do, other = both.acts[0], (other[0], both.acts[1])
+        if read_only:
+            do, other = None, other and (other[0], None)
+        serve_page(view, do, port, show=show, as_json=as_json, boot=boot, beside=other)
+
+
+@contextmanager
+def _cluster(
+    root: Path, nodes: int | None, algorithm: str | None, seed: int | None, beside: str | None
+) -> "Iterator[tuple[PageView, Do, Callable[[], None]]]":
+    """Yield the view of the cluster that is up in `root`, or of a new one, with its acts, and what boots it."""
+    if _is_up(root, nodes, algorithm, seed):
+        with page_of_cluster(root) as (view, do):
+            _check_beside(beside, view)
+            yield view, do, _nothing
+        return
+    with _new(root, nodes, algorithm, seed) as (spec, boot), page_of_cluster(root, spec) as (view, do):
+        _check_beside(beside, view)
+        yield view, do, boot
+
+
+def _check_beside(beside: str | None, view: "PageView") -> None:
+    if beside is not None:
+        check_alike(load_algorithm(view.about["algorithm"]), load_algorithm(beside))
 
 
 def _nothing() -> None:

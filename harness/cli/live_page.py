@@ -33,12 +33,29 @@ def show_page(root: Path, *, ends: bool) -> None:
 
 
 def serve_page(
-    view: "PageView", do: "Do | None", port: int, *, show: bool, as_json: bool, boot: Callable[[], None] = lambda: None
+    view: "PageView",
+    do: "Do | None",
+    port: int,
+    *,
+    show: bool,
+    as_json: bool,
+    boot: Callable[[], None] = lambda: None,
+    beside: "tuple[PageView, Do | None] | None" = None,
 ) -> None:
-    """Serve the page until a signal comes. `boot` is called once the page can be opened."""
+    """Serve the page until a signal comes.
+
+    Args:
+        view: what the page shows.
+        do: does its acts; None: it is only read.
+        port: the port; 0 for a free one.
+        show: whether to open the browser.
+        as_json: whether to print the address as JSON.
+        boot: is called once the page can be opened.
+        beside: a second view, which is shown beside the first, and what does its acts.
+    """
     from harness.page.server import PageServer  # noqa: PLC0415 - the web server is for the page alone
 
-    server = PageServer(view, do, port)
+    server = PageServer(view, do, port, beside=beside)
     server.start()
     try:
         show_address(server.url, show=show, as_json=as_json, boot=boot)

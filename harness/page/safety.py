@@ -8,8 +8,9 @@ Rules
 3. The Host header must name this server. A page of a domain whose name was made to resolve to loopback (DNS rebinding) sends
    its own domain.
 4. An Origin header, which browsers send with each WebSocket's handshake, must be that of this server.
-5. The policy of the page allows its own scripts, styles and connections, and nothing else: no inline script, no frame, no other
-   host. So even a mistake in the page's script could load nothing and send nothing away.
+5. The policy of the page allows its own scripts, styles and connections, and nothing else: no inline script, no other host. It
+   allows no frame, except for the page's own two frames where it shows two views side by side. So even a mistake in the page's
+   script could load nothing and send nothing away.
 """
 
 import hmac
@@ -24,16 +25,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 POLICY_VIOLATION: Final = 1008
 
 
-def policy(hosts: tuple[str, ...]) -> Mapping[str, str]:
-    """Return the headers of every response. `hosts` are the host names with ports under which the page may be opened."""
+def policy(hosts: tuple[str, ...], *, has_frames: bool = False) -> Mapping[str, str]:
+    """Return the headers of every response.
+
+    Args:
+        hosts: the host names with ports under which the page may be opened.
+        has_frames: whether the page has frames of its own.
+    """
+    frames = "'self'" if has_frames else "'none'"
     sockets = " ".join(f"ws://{host}" for host in hosts)
     return {
         "content-security-policy": (
             f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' {sockets}; "
-            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            f"base-uri 'none'; form-action 'none'; frame-src {frames}; frame-ancestors {frames}"
         ),
         "x-content-type-options": "nosniff",
-        "x-frame-options": "DENY",
+        "x-frame-options": "SAMEORIGIN" if has_frames else "DENY",
         "referrer-policy": "no-referrer",
         "cross-origin-opener-policy": "same-origin",
         "cross-origin-resource-policy": "same-origin",
@@ -44,10 +51,10 @@ def policy(hosts: tuple[str, ...]) -> Mapping[str, str]:
 class Guard:
     """Lets a request through to the application if it has the token and comes from the page itself, without the token."""
 
-    def __init__(self, application: ASGIApp, token: str, port: int) -> None:
+    def __init__(self, application: ASGIApp, token: str, port: int, *, has_frames: bool = False) -> None:
         self._application, self._token = application, token.encode()
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        self._headers = policy(self._hosts)
+        self._headers = policy(self._hosts, has_frames=has_frames)
         #: How many requests were refused.
         self.refused = 0
 

@@ -6,6 +6,8 @@ A browser loads the page and opens a WebSocket. The server sends what never chan
 from the browser's place in the log, as they come: see `event_log.py`. What the browser sends are acts, each with a number; the
 reply has the same number.
 
+Two views can be shown side by side (`beside.py`). Then the page has a frame for each, at `a/` and `b/`, and each is a whole page.
+
 A browser that reads slowly is sent to slowly: the server waits until the last batch has left, and reads on from its place. So a
 browser has one batch under way, and nothing queued.
 
@@ -22,8 +24,10 @@ import json
 import secrets
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +36,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cluster.errors import Mistake
@@ -50,6 +54,13 @@ _FILES: Final = {
     "/theme.css": (REPORT_ASSETS / "theme.css", "text/css"),
     "/picture.css": (REPORT_ASSETS / "picture.css", "text/css"),
     **{f"/{path.name}": (path, "text/javascript") for path in (*ASSETS.glob("*.mjs"), *REPORT_ASSETS.glob("*.js"))},
+}
+#: The files of a page with two frames.
+_FRAME_FILES: Final = {
+    "/": (ASSETS / "pair.html", "text/html"),
+    "/pair.css": (ASSETS / "pair.css", "text/css"),
+    "/pair.mjs": (ASSETS / "pair.mjs", "text/javascript"),
+    "/theme.css": (REPORT_ASSETS / "theme.css", "text/css"),
 }
 #: How many events a batch has at most.
 _BATCH_MAX: Final = 2_000
@@ -84,10 +95,27 @@ def listening(port: int) -> socket.socket:
     return found
 
 
+@dataclass(eq=False)
+class _Pane:
+    """One view, with what does its acts, and what wakes the browsers that look at it."""
+
+    view: PageView
+    do: Do | None
+    changed: set[asyncio.Event] = field(default_factory=set)
+    reports: ReportMaker = field(default_factory=ReportMaker)
+
+
 class PageServer:
     """Serves a view on loopback until `close`, in a thread of its own. `url` is where, with the token."""
 
-    def __init__(self, view: PageView, do: Do | None, port: int = 0, token: str | None = None) -> None:
+    def __init__(
+        self,
+        view: PageView,
+        do: Do | None,
+        port: int = 0,
+        token: str | None = None,
+        beside: tuple[PageView, Do | None] | None = None,
+    ) -> None:
         """Bind the port.
 
         Args:
@@ -95,25 +123,25 @@ class PageServer:
             do: does an act; None for a page that is only read.
             port: the port; 0 for a free one.
             token: the token; None: a new one.
+            beside: a second view, which the page shows beside the first, and what does its acts.
 
         Raises:
             Mistake: the port is in use, or may not be used.
         """
-        self._view, self._do = view, do
+        self._panes = [_Pane(view, do), *([] if beside is None else [_Pane(*beside)])]
         self._socket = listening(port)  # browsers may connect from now on; they are answered when the server runs
         self.port = int(self._socket.getsockname()[1])
         token = token or secrets.token_urlsafe(24)
         self.url = f"http://127.0.0.1:{self.port}/{token}/"
-        self._changed: set[asyncio.Event] = set()
         self._pool = ThreadPoolExecutor(UNDER_WAY_MAX + 1, "act")
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._reports = ReportMaker()
-        routes = [Route(path, self._file) for path in _FILES]
-        application = Starlette(
-            routes=[*routes, Route("/report", self._report), WebSocketRoute("/live", self._live)],
-            lifespan=self._lifespan,
-        )
-        self.guard = Guard(application, token, self.port)
+        if beside is None:
+            routes = self._routes("", self._panes[0])
+        else:
+            routes = [Route(path, _serves(*file)) for path, file in _FRAME_FILES.items()]
+            routes += [*self._routes("/a", self._panes[0]), *self._routes("/b", self._panes[1])]
+        application = Starlette(routes=routes, lifespan=self._lifespan)
+        self.guard = Guard(application, token, self.port, has_frames=beside is not None)
         config = uvicorn.Config(
             self.guard,
             log_level="critical",
@@ -130,6 +158,13 @@ class PageServer:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
 
+    def _routes(self, prefix: str, pane: _Pane) -> list[BaseRoute]:
+        return [
+            *(Route(f"{prefix}{path}", _serves(*file)) for path, file in _FILES.items()),
+            Route(f"{prefix}/report", partial(self._report, pane)),
+            WebSocketRoute(f"{prefix}/live", partial(self._live, pane)),
+        ]
+
     def start(self) -> None:
         """Begin to serve. Returns when browsers can connect."""
         self._thread.start()
@@ -143,7 +178,8 @@ class PageServer:
 
     def show(self, view: PageView) -> None:
         """Show another view from now on. Each browser is told what it is about, and begins anew."""
-        before, self._view = self._view, view
+        pane = self._panes[0]
+        before, pane.view = pane.view, view
         view.log.on_change = before.log.on_change
         before.log.on_change = lambda: None
         view.log.on_change()
@@ -155,33 +191,34 @@ class PageServer:
     async def _lifespan(self, _application: Starlette) -> AsyncIterator[None]:
         loop = self._loop = asyncio.get_running_loop()
 
-        def wake() -> None:
-            for changed in self._changed:
-                changed.set()
+        def waker(pane: _Pane) -> Callable[[], None]:
+            def wake() -> None:
+                for changed in pane.changed:
+                    changed.set()
 
-        def on_change() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(wake)
+            def on_change() -> None:
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(wake)
 
-        self._view.log.on_change = on_change
+            return on_change
+
+        for pane in self._panes:
+            pane.view.log.on_change = waker(pane)
         self._ready.set()
         yield
-        self._view.log.on_change = lambda: None
-        await self._reports.close()
+        for pane in self._panes:
+            pane.view.log.on_change = lambda: None
+            await pane.reports.close()
 
     # --- files ----------------------------------------------------------------------------------------------------------
 
-    async def _file(self, request: Request) -> Response:
-        path, kind = _FILES[request.url.path]
-        return FileResponse(path, media_type=kind)
-
-    async def _report(self, _request: Request) -> Response:
+    async def _report(self, pane: _Pane, _request: Request) -> Response:
         """Return the report of the run as it is now: a page of one file, with a policy of its own; or that it is being made."""
-        folder = self._view.folder()
+        folder = pane.view.folder()
         if folder is None:
             return PlainTextResponse("there is no run yet: it begins with the first call or fault", 404)
         try:
-            text = await self._reports.report(folder)
+            text = await pane.reports.report(folder)
         except OSError as error:
             return PlainTextResponse(str(error), 500)
         if not isinstance(text, str):  # the browser asks again
@@ -191,42 +228,45 @@ class PageServer:
 
     # --- the WebSocket --------------------------------------------------------------------------------------------------
 
-    async def _live(self, browser: WebSocket) -> None:
-        if len(self._changed) >= _BROWSERS_MAX:
+    async def _live(self, pane: _Pane, browser: WebSocket) -> None:
+        if len(pane.changed) >= _BROWSERS_MAX:
             await browser.close()
             return
         await browser.accept()
         changed = asyncio.Event()
-        self._changed.add(changed)
-        both = [asyncio.create_task(self._send(browser, changed)), asyncio.create_task(self._receive(browser))]
+        pane.changed.add(changed)
+        both = [
+            asyncio.create_task(self._send(browser, changed, pane)),
+            asyncio.create_task(self._receive(browser, pane)),
+        ]
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)  # either ends when the browser has gone
         finally:
-            self._changed.discard(changed)
+            pane.changed.discard(changed)
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
             with contextlib.suppress(RuntimeError, OSError):  # it is closed already
                 await browser.close()
 
-    async def _receive(self, browser: WebSocket) -> None:
+    async def _receive(self, browser: WebSocket, pane: _Pane) -> None:
         acts: set[asyncio.Task[None]] = set()
         while True:
             text = await browser.receive_text()
-            act = asyncio.create_task(self._act(browser, text))
+            act = asyncio.create_task(self._act(browser, text, pane))
             acts.add(act)
             act.add_done_callback(acts.discard)
             if len(acts) >= UNDER_WAY_MAX:  # read no more until one is done
                 await asyncio.wait(acts, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _send(self, browser: WebSocket, changed: asyncio.Event) -> None:
+    async def _send(self, browser: WebSocket, changed: asyncio.Event, pane: _Pane) -> None:
         view: PageView | None = None
         place, version = 0, -1
         while True:
             changed.clear()
-            if view is not self._view:
-                view, place, version = self._view, 0, -1
-                read_only = self._do is None or bool(view.about.get("read_only"))
+            if view is not pane.view:
+                view, place, version = pane.view, 0, -1
+                read_only = pane.do is None or bool(view.about.get("read_only"))
                 await _send_json(browser, {"m": "about", **view.about, "read_only": read_only})
             batch = view.log.read(place, _BATCH_MAX)
             version, standing = view.standing(version)
@@ -240,20 +280,27 @@ class PageServer:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), _TICK_S if view.now_us else None)
 
-    async def _act(self, browser: WebSocket, text: str) -> None:
+    async def _act(self, browser: WebSocket, text: str, pane: _Pane) -> None:
         try:
             asked = json.loads(text)
             number, act, arguments = asked["id"], asked["act"], asked["arguments"]
         except (ValueError, TypeError, KeyError, RecursionError):
             await _send_json(browser, {"m": "reply", "id": None, "ok": False, "text": "this message is no act"})
             return
-        if self._do is None:
+        if pane.do is None:
             reply = {"ok": False, "text": "this page is only to be read"}
         else:
             assert self._loop is not None
-            reply = await self._loop.run_in_executor(self._pool, self._do, act, arguments)
+            reply = await self._loop.run_in_executor(self._pool, pane.do, act, arguments)
         if isinstance(number, int):
             await _send_json(browser, {"m": "reply", "id": number, **reply})
+
+
+def _serves(path: Path, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    async def file(_request: Request) -> Response:
+        return FileResponse(path, media_type=kind)
+
+    return file
 
 
 async def _send_json(browser: WebSocket, message: dict[str, Any]) -> None:

@@ -42,14 +42,22 @@ _LARGE: Final = re.compile(r"^'[\d,]+ bytes'$")
 class Predicates:
     """Watches one cluster or run. Each method takes in what was seen, at a time in microseconds; `broken` collects the events."""
 
-    def __init__(self, algorithm: type[Algorithm], nodes: int) -> None:
+    def __init__(self, algorithm: type[Algorithm], nodes: int, *, sets_once: bool | None = None) -> None:
+        """Watch from the beginning.
+
+        Args:
+            algorithm: what every node runs.
+            nodes: how many nodes there are.
+            sets_once: whether clients propose and query. None: if the algorithm keeps no log.
+        """
         self._nodes = nodes
-        self.names = (
-            [REPLICAS, PROMISES, TOKENS]
-            if algorithm.keeps_log
-            else [AGREEMENT, STAYS, *([CHOSEN] if chooses_by_majority(algorithm) else [])]
-            + ([PROMISES] if keeps_promises(algorithm) else [])
-        )
+        keeps_log = algorithm.keeps_log
+        self.names = [
+            *([AGREEMENT, STAYS] if sets_once or (sets_once is None and not keeps_log) else []),
+            *([REPLICAS, TOKENS] if keeps_log else []),
+            *([CHOSEN] if chooses_by_majority(algorithm) and not keeps_log else []),
+            *([PROMISES] if keeps_log or keeps_promises(algorithm) else []),
+        ]
         self.broken: list[Event] = []
         self._found: set[str] = set()
         self._decided: dict[str, tuple[str, str]] = {}  # by variable: the value, and who showed it

@@ -12,7 +12,7 @@ from harness.checkers.invariants import broken_promises
 from harness.report.changes import NodeChange, changes
 from harness.report.drawn_run import DrawnFault, RunFolder
 from harness.report.events import Event, call_event, cut, fate_event, fault_event, message_event, node_event, value_text
-from harness.report.predicates import AGREEMENT, CHOSEN, PROMISES, REPLICAS, STAYS, Predicates
+from harness.report.predicates import AGREEMENT, CHOSEN, PROMISES, REPLICAS, STAYS, TOKENS, Predicates
 from harness.report.thinning import thin
 from node.algorithms import load_algorithm
 from node.contract import Algorithm
@@ -156,7 +156,7 @@ def _predicates(run: RunFolder, every_change: Sequence[NodeChange]) -> tuple[lis
         algorithm = None
     if algorithm is None:
         return [], []
-    seen = Predicates(algorithm, len(run.nodes))
+    seen = Predicates(algorithm, len(run.nodes), sets_once=True)
     decided = [change for change in every_change if change.field == "decided"]
     answered = [(call.ended, call) for call in run.operations if call.ended is not None and call.outcome == "ok"]
     entries: list[tuple[int, Any]] = [(change.time, change) for change in decided]
@@ -172,8 +172,9 @@ def _predicates(run: RunFolder, every_change: Sequence[NodeChange]) -> tuple[lis
             seen.answer(entry.began // 1000, t, entry.f, entry.key, entry.answer, entry.node)
     can_show = {
         AGREEMENT: bool(decided),
-        STAYS: bool(answered),
+        STAYS: any(call.f in ("propose", "query") for _, call in answered),
         CHOSEN: any(change.field == "holds" for change in every_change),
+        TOKENS: any(call.f == "acquire" for call in run.operations),
         REPLICAS: False,  # a record does not have the digests of the logs
         PROMISES: False,
     }

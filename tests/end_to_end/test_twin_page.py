@@ -1,12 +1,14 @@
 """The virtual twin in a real browser: what a person does with the mouse, and reads off the page."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
+from harness.page.beside import Beside, compare
+from harness.page.recorded_view import recorded_view
 from harness.page.server import PageServer
 from harness.page.twin_page import VirtualTwin
 from harness.replay.story import find_story
@@ -15,6 +17,7 @@ from harness.virtual.search import Budget
 from node.algorithms import load_algorithm
 from tests.end_to_end.chromium import NEEDS_CHROMIUM
 from tests.end_to_end.test_live_page import Opened, cut_off_with_the_mouse, opened_as
+from tests.run_folders import event, lines, split_brain
 
 pytestmark = [
     NEEDS_CHROMIUM,
@@ -161,6 +164,51 @@ def three_three_one(seen: OpenedTwin, depth: int) -> None:
     expect(seen.page.locator("#holding .note.good")).to_contain_text("messages delivered")
     expect(seen.node("n1").locator(".tally")).to_have_text("●3 ■3")
     seen.look_ahead(blue="no", red="no")
+
+
+def test_the_same_clicks_beside_each_other_split_failover_and_not_paxos(browser: Browser, tmp_path: Path) -> None:
+    failover, paxos = (VirtualTwin(load_algorithm(name), 3, tmp_path, budget=BUDGET) for name in ("failover", "paxos"))
+    both = Beside((failover.view, paxos.view), (failover.do, paxos.do))
+    server = PageServer(failover.view, both.acts[0], beside=(paxos.view, both.acts[1]))
+    server.start()
+    with closing(both), closing(server), opened_as(OpenedTwin, browser, server.url) as seen:
+        expect(seen.page.locator("iframe")).to_have_count(2)
+        left, right = seen.page.frame_locator("iframe >> nth=0"), seen.page.frame_locator("iframe >> nth=1")
+        left.locator("#groups").fill("n1/n2,n3")
+        left.locator("#partition").click()
+        expect(right.locator(".wall")).to_have_count(2)
+        for acted, node, colour in ((left, "n1", "blue"), (right, "n2", "red")):
+            acted.locator(f".node[data-node={node}]").click()
+            for frame in (left, right):  # what is selected in one is selected in the other
+                expect(frame.locator("#selected h2")).to_contain_text(node)
+            acted.locator(f"#selected [data-value={colour}]").click()
+            acted.locator("#selected [data-act=propose]").click()
+            expect(acted.locator("#selected .note.good")).to_contain_text(f"proposes {colour} at {node}")
+        left.locator("#pass-seconds").fill("1")
+        left.locator("#pass").click()
+        expect(left.locator("[data-predicate=agreement]")).to_have_class("predicate broken")
+        expect(right.locator(".node[data-node=n2][data-decided=\"'red'\"]")).to_be_visible()
+        expect(right.locator(".node[data-node=n1][data-decided]")).to_have_count(0)
+        expect(right.locator("[data-predicate=agreement]")).to_have_class("predicate")
+        right.locator("#back").click()
+        expect(left.locator("[data-predicate=agreement]")).to_have_class("predicate")
+
+
+def test_two_runs_beside_each_other_go_to_their_first_difference(browser: Browser, tmp_path: Path) -> None:
+    one, other = (split_brain(tmp_path / name) for name in ("one", "other"))
+    answered = [event(0, 0, "c1", "invoke", "propose", value="blue", node="n1")]
+    lines(other / "history.jsonl", [*answered, event(1, 12, "c1", "ok", "propose", value="green", node="n1")])
+    views = (recorded_view(one), recorded_view(other))
+    compare(views)
+    server = PageServer(views[0], None, beside=(views[1], None))
+    server.start()
+    with closing(server), opened_as(OpenedTwin, browser, server.url) as seen:
+        left, right = seen.page.frame_locator("iframe >> nth=0"), seen.page.frame_locator("iframe >> nth=1")
+        expect(right.locator(".marks .difference")).not_to_have_count(0)
+        left.locator("[data-difference=calls]").click()
+        expect(left.locator("#moment")).to_contain_text("0.0150 s of")  # the first event is 5 ms before the history's
+        expect(right.locator("#moment")).to_contain_text("0.0170 s of")
+        expect(right.locator("#differences")).to_contain_text("'green'")
 
 
 def test_the_past_is_acted_in_by_the_slider_and_a_step_of_the_list(browser: Browser, tmp_path: Path) -> None:

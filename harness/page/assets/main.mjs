@@ -10,6 +10,7 @@ import { MessageLayer } from "./messages.js";
 import { namesOf, pictureAt, variableAt, variablesAt } from "./picture.js";
 import { Panels } from "./panels.mjs";
 import { Legend, Ring } from "./ring.js";
+import { Sibling } from "./sibling.mjs";
 import { SpaceTimeStrip } from "./strip.mjs";
 import { Store } from "./store.js";
 import { TimeBar } from "./timebar.mjs";
@@ -17,7 +18,7 @@ import { tolerance } from "./tolerance.mjs";
 import { Tour } from "./tour.mjs";
 import { TwinPanels } from "./twin.mjs";
 
-const FLIGHT_US = 650000, CALLS_SHOWN = 5, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28;
+const FLIGHT_US = 650000, CALLS_SHOWN = 5, CALLS_SHOWN_BESIDE = 3, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
 const page = { about: null, stand: {}, pending: {}, version: -1, shown: 0, restDrawn: 0, framed: 0 };
@@ -36,6 +37,7 @@ function take(message) {
     page.panels.take(message.stand);
     if (message.stand.tour) page.tour.take(message.stand.tour);
     page.twin?.take(message.stand.twin);
+    page.panels.takeBeside(message.stand.beside, page.note);
     banner();
   }
   page.link.follow(page, store, hint);
@@ -55,7 +57,7 @@ function beginAnew(about) {
 function begin(about) {
   page.about = about;
   const name = about.algorithm.split(":").at(-1);
-  byId("title").textContent = name;
+  byId("title").textContent = (page.sibling.isThere && about.run) || name;
   document.title = `${name}: Consensus Lab`;
   page.learns = !about.types.length; // nodes that are not ours send types that are not known before they come
   const marks = new TypeMarks(about.types);
@@ -65,7 +67,7 @@ function begin(about) {
   page.panels = new Panels(byId("side"), about, act, (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
   page.panels.on_close = () => select(null);
   if (about.virtual) page.twin = new TwinPanels(page.panels);
-  page.bar = new TimeBar(byId("time"), store, page.clock, () => {}, about.step_us);
+  page.bar = new TimeBar(byId("time"), store, page.clock, () => {}, about.step_us, about.differences);
   page.diagram = new SpaceTimeStrip(byId("time"), page.bar.controls, store, page.clock, page.layer, () => { page.bar.focus = null; });
   page.ring.layOut(about.nodes);
   byId("toolbar").append(button("Save SVG", () => page.layer.save(`${about.algorithm}.svg`), { id: "save-svg", title: "save this picture as a file" }),
@@ -74,7 +76,8 @@ function begin(about) {
   byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)),
     about.nodes.length && !about.virtual && (!about.system || about.answers_within_s) ? h("span", { role: "listitem", id: "tolerance" }) : ""); // in the twin a client may stop waiting at any time
   if (about.live && !about.read_only) tools(about);
-  select(null);
+  select(null, true);
+  page.panels.on_difference = (difference) => page.sibling.goTo(difference, store.last);
   if (!about.live) page.clock.show(Infinity);
 }
 
@@ -101,7 +104,10 @@ function tools(about) {
 
 function knife(links, oneWay) { page.panels.do("cut", { links, one_way: oneWay }, page.note); }
 
-function select(selection) {
+// `isTold`: the other frame has told it.
+function select(selection, isTold = false) {
+  if (!page.ring) return;
+  if (!isTold) page.sibling.tellSelection(selection);
   page.ring.selected = selection?.node ?? null;
   page.panels.select(selection);
   page.version = -1;
@@ -135,6 +141,7 @@ function frame() {
   page.framed = performance.now();
   if (clock.t === Infinity) { if (store.first === null) return; clock.show(store.last); }
   const t = clock.frame(store.last);
+  if (!page.about.live) page.sibling.tellTime(t);
   const flight = FLIGHT_US * (clock.follows || page.about.virtual ? 1 : clock.speed);
   const leftOut = page.layer.draw(store, t, flight, bar.focus, still.matches);
   if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); page.diagram.draw(t, ring.names); page.link.write(page, store); }
@@ -189,8 +196,9 @@ function variableToShow(names, t) {
 
 function calls(t) {
   const waitsAt = (call) => call.t1 === null || call.t1 > t;
-  const all = store.callsAt(t, Infinity), last = all.slice(-CALLS_SHOWN), waiting = all.slice(0, -CALLS_SHOWN).filter(waitsAt);
-  const shown = [...waiting.slice(-WAITING_SHOWN), ...last], more = waiting.length - WAITING_SHOWN, isOneKey = new Set(shown.map((call) => call.key)).size < 2;
+  const most = page.sibling.isThere ? CALLS_SHOWN_BESIDE : CALLS_SHOWN, also = page.sibling.isThere ? 0 : WAITING_SHOWN;
+  const all = store.callsAt(t, Infinity), last = all.slice(-most), waiting = all.slice(0, -most).filter(waitsAt);
+  const shown = [...waiting.slice(waiting.length - Math.min(also, waiting.length)), ...last], more = waiting.length - also, isOneKey = new Set(shown.map((call) => call.key)).size < 2;
   const rows = shown.map((call) => {
     const waits = waitsAt(call);
     const state = waits ? "waiting" : { ok: "answered", fail: "refused", info: "unknown" }[call.outcome] ?? call.outcome;
@@ -218,6 +226,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "escape") select(null);
 });
 
+page.sibling = new Sibling((selection) => select(selection, true), (t) => { if (page.bar) page.bar.focus = null; page.clock?.show(t); });
 page.link = new Link();
 page.tour = new Tour(byId("tour"), (name, args) => connection.act(name, args));
 const NO_CONNECTION = { lost: "the server of this page does not answer: connecting again …", ended: "the session has ended: the page shows what it has seen" };

@@ -78,6 +78,14 @@ export class Panels {
     while (this.done?.children.length > DONE_MAX) this.done.lastChild.remove();
   }
 
+  // Says what came here of an act in the other frame, if two pages stand side by side.
+  takeBeside(reply, note) {
+    const key = JSON.stringify(reply ?? null), isFirst = this.shown.beside === undefined;
+    if (this.shown.beside === key) return;
+    this.shown.beside = key;
+    if (reply && !isFirst) this.tell(reply, note);
+  }
+
   // --- what is selected ---------------------------------------------------------------------------------------------------
 
   select(selection) {
@@ -268,10 +276,19 @@ export class Panels {
       h("ol", { class: "force" }, rows.length ? rows : h("li", { class: "none" }, "no fault of links, clocks or disks")), this.forceNote);
   }
 
+  // Where the run in the other frame parts from this one.
+  differences() {
+    const { differences, beside } = this.about;
+    if (!differences) return null;
+    return h("div", { id: "differences" }, h("h2", {}, "First differences"), h("ol", {}, differences.length ? differences.map((one) => h("li", {},
+      button(`in ${one.kind}`, () => this.on_difference(one), { "data-difference": one.kind, title: "go there, in both" }), h("span", {}, ` ${one.where}:`),
+      h("p", {}, h("b", {}, "here "), one.here), h("p", {}, h("b", {}, "there "), one.there))) : h("li", {}, `none: ${beside} has the same faults, calls, decisions and messages`)));
+  }
+
   verdicts() {
     const { verdicts, gaps } = this.about;
     const rows = Object.entries(verdicts).map(([name, { status, evidence }]) => h("li", { class: status }, h("b", {}, `${{ valid: "✓", invalid: "✗" }[status] ?? "?"} ${name}`), h("p", {}, evidence)));
-    return h("section", { id: "verdicts" }, h("h2", {}, "Verdicts"), h("ol", {}, rows.length ? rows : h("li", {}, "this run was not judged")),
+    return h("section", { id: "verdicts" }, this.differences(), h("h2", {}, "Verdicts"), h("ol", {}, rows.length ? rows : h("li", {}, "this run was not judged")),
       gaps.map((gap) => h("p", { class: "note" }, gap)),
       h("p", { class: "note" }, "A record has no statuses of nodes: how each stands follows from the messages that it sent, and from the receipts of faults."));
   }

@@ -8,9 +8,9 @@ const KINDS = ["message", "decision", "fault", "call"];
 const MARKS_MAX = 600;
 
 export class TimeBar {
-  // `stepUs` is how long a step of the virtual twin takes, in microseconds; null for a run in real time.
-  constructor(parent, store, clock, changed, stepUs = null) {
-    Object.assign(this, { store, clock, changed, stepUs });
+  // `differences` are those from the run in the other frame. `stepUs` is how long a step of the virtual twin takes, in microseconds; null for a run in real time.
+  constructor(parent, store, clock, changed, stepUs = null, differences = []) {
+    Object.assign(this, { store, clock, changed, stepUs, differences });
     this.focus = null;
     this.kind = h("select", { "aria-label": "what to step over", id: "step-kind" }, KINDS.map((kind) => h("option", { value: kind }, kind)));
     this.speed = h("select", { "aria-label": "speed", onchange: () => { clock.speed = Number(this.speed.value); } },
@@ -99,6 +99,7 @@ export class TimeBar {
     for (const call of store.callOrder.slice(-MARKS_MAX)) bars.push(s("rect", { class: "call", x: x(call.t), y: 6, width: Math.max(x(call.t1 ?? last) - x(call.t), 2), height: 5 }));
     for (const one of store.decided.slice(-MARKS_MAX)) bars.push(s("rect", { class: `decision ${valueMark(one.value).css}`, x: x(one.t) - 1.5, y: 0, width: 3, height: 20 }));
     for (const one of store.broken.values()) bars.push(s("rect", { class: "broken", x: x(one.t) - 2, y: 0, width: 4, height: 20 }));
+    for (const one of this.differences) if (one.t !== null) bars.push(s("path", { class: "difference", d: `M${x(one.t) - 4} 0h8l-4 9Z` }));
     this.marks.replaceChildren(...bars);
   }
 }

@@ -38,7 +38,7 @@ function show(t, flight) {
   calls.replaceChildren(...there.map((o) => {
     const isOpen = o.t1 === null || o.t1 > t, mark = !isOpen && o.outcome === "ok" && o.answer !== "undecided" ? valueMark(o.answer).css : "";
     return h("li", { class: isOpen ? "open" : o.outcome }, h("span", {}, `${o.asked} at ${o.at ?? "any node"}`),
-      h("b", { class: `value ${mark}` }, isOpen ? `waits for ${((t - o.t) / 1000).toFixed(1)} ms` : `→ ${o.answer}`));
+      h("b", { class: `value ${mark}` }, isOpen ? `waits for ${seconds(t - o.t)}` : `→ ${o.answer}`));
   }));
   if (!there.length) calls.append(h("li", { class: "none" }, "no call is under way"));
   diagram.showNow(t);

@@ -347,17 +347,17 @@ def test_the_report_says_that_it_is_being_made_and_does_not_hold_up_the_end(tmp_
         assert " 404 " in answer_of(page, "report").splitlines()[0]
         folder = split_brain(tmp_path / "run")
         page.view.folder = lambda: folder
-        page.server._reports = ReportMaker(patience_s=WAIT_S)
+        page.server._panes[0].reports = ReportMaker(patience_s=WAIT_S)
         assert "Space-time diagram" in answer_of(page, "report")
 
         record = folder / "messages.jsonl"
         record.unlink()
         os.mkfifo(record)  # a reader of it waits
-        page.server._reports = ReportMaker(patience_s=0.05)
+        page.server._panes[0].reports = ReportMaker(patience_s=0.05)
         for _ in range(2):
             answer = answer_of(page, "report")
             assert "refresh: 1" in answer
             assert "is being made" in answer
-        making = page.server._reports._making
+        making = page.server._panes[0].reports._making
     assert making is not None
     assert making.cancelled()  # and its process has been waited for
