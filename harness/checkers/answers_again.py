@@ -47,9 +47,10 @@ def answers_again(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
                 stalled += 1
                 continue
             what = first.f if first.value is None else f"{first.f} of {shown(first.value)}"
+            about = f" for {first.key}" if first.key else ""
             why = last.completion.error if last.completion is not None else "no answer"
             found.append(
-                f"{what} for {first.key} at {first.node or 'any node'} had no answer within {within_s:g} s, in "
+                f"{what}{about} at {first.node or 'any node'} had no answer within {within_s:g} s, in "
                 f"{count(len(attempts), 'attempt')}, although all faults had healed by "
                 f"{run.history.seconds(healed_ns):.2f} s; the last: {why}"
             )

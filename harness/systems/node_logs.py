@@ -23,6 +23,7 @@ class NodeLogs:
         self._files = {node: RecordFile(self.path(node)) for node in nodes}
         self._room = dict.fromkeys(nodes, LOG_BYTES_MAX)
         self._last: dict[NodeId, deque[str]] = {node: deque(maxlen=_LAST_LINES) for node in nodes}
+        self._begun: dict[NodeId, str] = dict.fromkeys(nodes, "")
         self._lock = threading.Lock()
 
     def path(self, node: NodeId) -> Path:
@@ -33,13 +34,17 @@ class NodeLogs:
         """Take in what a node has written to its standard error."""
         text = data.decode(errors="replace")
         with self._lock:
-            self._last[node].extend(line for line in text.splitlines() if line.strip())
+            *lines, rest = (self._begun[node] + text).split("\n")  # a line may come in parts
+            self._last[node].extend(line for line in lines if line.strip())
+            self._begun[node] = rest[:_SHOWN]
             self._write(node, text)
 
     def note(self, node: NodeId, text: str) -> None:
         """Write a line of the harness into a node's log."""
         with self._lock:
-            self._write(node, f"--- {text}\n")
+            cut_short, self._begun[node] = self._begun[node], ""  # what follows is of another incarnation
+            self._last[node].extend(filter(None, [cut_short]))
+            self._write(node, ("\n" if cut_short else "") + f"--- {text}\n")
 
     def misread(self, node: NodeId, line: bytes, why: str) -> None:
         """Write a line of a node's standard output that is no message."""
@@ -63,7 +68,7 @@ class NodeLogs:
     def last_words(self, node: NodeId) -> str:
         """Return a clause with the last lines that a node has written."""
         with self._lock:
-            lines = [line.strip()[:_SHOWN] for line in self._last[node]]
+            lines = [line.strip()[:_SHOWN] for line in (*self._last[node], self._begun[node]) if line.strip()]
         return f"Its last words: {' | '.join(lines)}" if lines else "It has written nothing to its standard error"
 
     def close(self) -> None:

@@ -42,4 +42,7 @@ def test_a_call_whose_client_has_failed_is_blamed_on_neither_the_system_nor_the_
     verdict = answers_again(run(5.0, "the client MyClient raised KeyError: 'x' at mine.py:7", stall), 0, 5.0)
     assert verdict.status is VerdictStatus.UNKNOWN
     assert "the client MyClient raised KeyError: 'x' at mine.py:7" in verdict.evidence
+    assert answers_again(run(5.0, "timed out"), 0, 5.0).evidence.startswith(
+        "get for x at any node had no answer within 5 s"
+    )
     assert "stalled" in answers_again(run(5.0, "timed out", stall), 0, 5.0).evidence
