@@ -1,10 +1,12 @@
 """The live page in a real browser, on real processes: what a person does with the mouse, and reads off the page."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -244,6 +246,32 @@ def test_a_call_breaks_fault_tolerance_by_the_time_since_messages_were_let_go(br
         assert "5.0 s that this call waited since the last fault" in why
         assert seen.page.evaluate(TOLERANCE, 7)[0] == "kept"  # too short to send again
         assert seen.page.evaluate(TOLERANCE, 20)[0] == "kept"
+
+
+def test_a_click_counts_while_the_picture_changes(browser: Browser, tmp_path: Path) -> None:
+    view = recorded_view(split_brain(tmp_path / "run"))
+    server = PageServer(view, None)
+    server.start()
+    ended = threading.Event()
+
+    def change_nodes() -> None:
+        last = [event for event in view.log.read(0, 1 << 20).events if event["k"] == "node"][-1]
+        for boots in itertools.count(2):
+            if ended.wait(0.02):
+                return
+            view.log.add([{**last, "boots": boots, "state": ("up", "suspended")[boots % 2]}])
+
+    changes = threading.Thread(target=change_nodes)
+    with closing(server), opened(browser, server.url) as seen:
+        seen.act("n1")
+        changes.start()
+        try:
+            # Ten, since a slow machine may miss the time of one press.
+            clicks = (seen.node("n2").click(delay=200) for _ in range(10))
+            assert any("n2" in (seen.page.locator("#selected h2").text_content() or "") for _ in clicks)
+        finally:
+            ended.set()
+            changes.join()
 
 
 def test_a_run_opens_on_the_page_also_a_hostile_one(browser: Browser, tmp_path: Path) -> None:

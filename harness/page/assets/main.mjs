@@ -18,10 +18,17 @@ import { tolerance } from "./tolerance.mjs";
 import { Tour } from "./tour.mjs";
 import { TwinPanels } from "./twin.mjs";
 
-const FLIGHT_US = 650000, CALLS_SHOWN = 5, CALLS_SHOWN_BESIDE = 3, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28;
+const FLIGHT_US = 650000, CALLS_SHOWN = 5, CALLS_SHOWN_BESIDE = 3, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28, PRESS_MS = 600;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
-const page = { about: null, stand: {}, pending: {}, version: -1, shown: 0, restDrawn: 0, framed: 0 };
+const page = { about: null, stand: {}, pending: {}, version: -1, shown: 0, restDrawn: 0, framed: 0, standWaits: false };
+
+// What a reader presses must still be there when the button of the mouse goes up, or the browser sees no click. So nothing is
+// replaced in between, for PRESS_MS at most.
+let pressedAt = -Infinity;
+addEventListener("pointerdown", () => { pressedAt = performance.now(); }, true);
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(() => { pressedAt = -Infinity; }), true);
+const isPressed = () => performance.now() - pressedAt < PRESS_MS;
 
 function take(message) {
   if (message.m === "about") { beginAnew(message); return; }
@@ -33,14 +40,20 @@ function take(message) {
   if (message.stand) {
     page.stand = message.stand;
     page.clock.isOver = Boolean(message.stand.over);
-    document.body.classList.toggle("over", page.clock.isOver);
-    page.panels.take(message.stand);
-    if (message.stand.tour) page.tour.take(message.stand.tour);
-    page.twin?.take(message.stand.twin);
-    page.panels.takeBeside(message.stand.beside, page.note);
-    banner();
+    showStand();
   }
   page.link.follow(page, store, hint);
+}
+
+function showStand() {
+  page.standWaits = isPressed();
+  if (page.standWaits) return; // `frame` comes back to it
+  document.body.classList.toggle("over", page.clock.isOver);
+  page.panels.take(page.stand);
+  if (page.stand.tour) page.tour.take(page.stand.tour);
+  page.twin?.take(page.stand.twin);
+  page.panels.takeBeside(page.stand.beside, page.note);
+  banner();
 }
 
 // The server says what the page is about: at first, when the connection has come back, and when it shows another cluster.
@@ -49,7 +62,7 @@ function beginAnew(about) {
   store.clear();
   if (page.drawn === drawn) return;
   for (const id of ["toolbar", "picture", "legend", "side", "time", "predicates", "faults"]) byId(id).replaceChildren();
-  Object.assign(page, { drawn, stand: {}, pending: {}, version: -1, knowsVotes: false, menu: null, note: null });
+  Object.assign(page, { drawn, stand: {}, pending: {}, version: -1, standWaits: false, knowsVotes: false, menu: null, note: null });
   begin(about);
   if (isFirst) requestAnimationFrame(frame);
 }
@@ -147,7 +160,8 @@ function frame() {
   if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); page.diagram.draw(t, ring.names); page.link.write(page, store); }
   // The rest changes seldom: with new events, or when the time that is shown is another one.
   const key = `${store.version} ${[...ring.hidden]} ${clock.follows && !page.about.virtual ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
-  if (key !== page.version && performance.now() - page.restDrawn > REST_MS) {
+  if (page.standWaits) showStand();
+  if (key !== page.version && performance.now() - page.restDrawn > REST_MS && !isPressed()) {
     page.version = key;
     page.restDrawn = performance.now();
     drawRest(t);
