@@ -73,7 +73,6 @@ class VirtualTwin(ActTable):
                 "acts": list(_BUTTONS),
                 "step_us": STEP_US,
                 "predicates": self._twin.run.picture.predicates,
-                "replays": not algorithm.keeps_log,
             },
             folder=lambda: self._kept.last_run,
         )
@@ -194,8 +193,6 @@ class VirtualTwin(ActTable):
 
     def _present(self) -> tuple[int, Schedule]:
         with self._lock:
-            if self._twin.algorithm.keeps_log:
-                raise BadInput("a schedule of a log cannot be saved: real nodes of a log cannot be stepped")
             return self._twin.at.number, self._twin.schedule()
 
     def _save(self) -> str:

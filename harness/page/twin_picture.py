@@ -10,6 +10,7 @@ from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
 from harness.report.events import Event, call_event, cut, fate_event, fault_event, message_event, node_event
 from harness.report.predicates import Predicates
 from harness.virtual.cluster import VirtualCluster
+from harness.virtual.log_answers import answer_of, asked_by
 from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.steps import (
     VARIABLE,
@@ -23,7 +24,7 @@ from harness.virtual.steps import (
 )
 from node.contract import NodeId, Request
 from node.status import node_status
-from node.wire import decode_value, unpack
+from node.wire import decode_value
 
 #: How much of the page's time a click takes, in microseconds: a little more than a message needs for its way on the picture.
 STEP_US: Final = 700_000
@@ -96,8 +97,7 @@ class TwinPicture:
                 case Query(node, request):
                     self._begin(request, "query", VARIABLE, None, node)
                 case SendFrame(node, request, frame):
-                    [f, key, *value], *_ = unpack(frame.packed)
-                    self._begin(request, f, key, decode_value(value[0]) if value else None, node)
+                    self._begin(request, *asked_by(frame), node)
                 case GiveUp(_, request):
                     self._finish(request, "info", None, "the client has stopped waiting")
                 case _:
@@ -121,10 +121,7 @@ class TwinPicture:
                 reply.request, "fail", None, f"{call.asked_node} does not lead; ask {reply.leader or 'another node'}"
             )
         elif reply.to_frame:
-            [result], *_ = unpack(reply.value or b"")
-            if call.f == "get":
-                result = result and decode_value(result[0])
-            self._finish(reply.request, "ok", result, None)
+            self._finish(reply.request, "ok", answer_of(call.f, reply.value or b""), None)
         else:
             answer = None if reply.value is None else decode_value(reply.value)
             self._finish(reply.request, "ok", answer, None)

@@ -8,6 +8,8 @@ between nodes until a step delivers it.
 | step | on real processes |
 |---|---|
 | Propose, Query | a client's call, which is sent once |
+| SendFrame | a client's frame, which is sent once |
+| PeerLost | the driver tells the node, which does not see it by itself |
 | Deliver | the proxy releases that message, or a copy of it if the schedule delivers it again later |
 | Drop | the proxy discards the message, if no later step delivers it |
 | Duplicate | nothing: the proxy still has the message |
@@ -25,7 +27,7 @@ Rules
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple
 
@@ -36,11 +38,12 @@ from cluster.processes import ProcessState
 from harness.records.jsonable import canonical as canonical_value
 from harness.records.messages import readable_fields
 from harness.replay.driver import Driver, KeptMessage, StepNotDone, canonical_json
+from harness.replay.frame_calls import FrameCalls
 from harness.replay.schedule import Schedule
 from harness.runs.experiment import Experiment
 from harness.virtual.judge import Violation, violations_of_change
 from harness.virtual.node_state import NO_FACTS, Facts
-from harness.virtual.output import TurnOutput
+from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.steps import (
     Crash,
     Deliver,
@@ -50,14 +53,17 @@ from harness.virtual.steps import (
     GiveUp,
     LoseDisk,
     Packet,
+    PeerLost,
     Propose,
     Query,
     Recover,
+    SendFrame,
     Step,
     TakeOwnMessages,
     kind_name,
 )
 from node.contract import Message, NodeId, Request
+from node.instances import LOG_NAME
 from node.quorum import NO_BALLOT, Ballot
 from node.wire import decode_value, encode_value
 
@@ -92,6 +98,8 @@ class LockstepClusters:
         """How many steps had the same result in both clusters."""
         self._deliveries_left = Counter(step.packet for step in steps if isinstance(step, Deliver))
         self._kept: dict[Packet, deque[KeptMessage]] = {}
+        self._frames = FrameCalls(run)
+        self._timers_of = LOG_NAME if self.virtual.algorithm.keeps_log else VARIABLE
         self._calls: dict[Request, VariableCall] = {}
         self._unanswered: dict[Request, Propose | Query] = {}
         self._facts: dict[NodeId, Facts] = {}
@@ -102,6 +110,10 @@ class LockstepClusters:
 
     def follow(self, progress: Callable[[str], object]) -> str | None:
         """Take every step. Return at which step the real nodes differed, and how, or None."""
+        try:  # a log sends something as it boots
+            self._compare_messages(list(self.virtual.pending))
+        except Diverged as error:
+            return f"at the boot: {error}"
         for number, step in enumerate(self._steps, 1):
             progress(f"step {number} of {len(self._steps)}: {kind_name(type(step))}")
             try:
@@ -128,7 +140,9 @@ class LockstepClusters:
     def _hear_itself_first(self, step: Step) -> None:
         """Make the real node take in its messages to itself, as a virtual node does at the beginning of a turn."""
         match step:
-            case Deliver(Packet(to=node)) | Propose(node) | Query(node) if self.virtual.nodes[node].to_self:
+            case Deliver(Packet(to=node)) | Propose(node) | Query(node) | SendFrame(node) | PeerLost(node) if (
+                self.virtual.nodes[node].to_self
+            ):
                 self.driver.step(node)
 
     def _do(self, step: Step) -> None:
@@ -149,7 +163,7 @@ class LockstepClusters:
             case DuplicatePacket():
                 pass  # the proxy keeps what will be delivered again
             case Fire(node, timer):
-                self.driver.step(node, fire=[VARIABLE, timer])
+                self.driver.step(node, fire=[self._timers_of, timer])
             case TakeOwnMessages(node):
                 self.driver.step(node)
             case GiveUp(node, request):
@@ -158,6 +172,11 @@ class LockstepClusters:
                 self._call(step, self._run.begin_propose(VARIABLE, decode_value(value), node, _CALL_TIMEOUT_S))
             case Query(node):
                 self._call(step, self._run.begin_query(VARIABLE, node, _CALL_TIMEOUT_S))
+            case SendFrame(node):
+                self._frames.send(step)
+                self.driver.await_input(node)
+            case PeerLost(node, peer):
+                self.driver.step(node, lost=peer)
             case Crash(node):
                 self._run.faults.kill(node)
             case Recover(node):
@@ -186,10 +205,14 @@ class LockstepClusters:
 
     def _compare(self, step: Step, outcome: TurnOutput) -> None:
         """Raise Diverged unless the real node has sent and replied what the virtual node has."""
+        self._compare_messages(outcome.packets)
+        self._compare_replies(outcome)
+
+    def _compare_messages(self, sent: Sequence[Packet]) -> None:
         expected: dict[tuple[NodeId, NodeId], deque[Packet]] = {}
-        for packet in outcome.packets:
+        for packet in sent:
             expected.setdefault((packet.sender, packet.to), deque()).append(packet)
-        for message in self.driver.new_messages(len(outcome.packets)):
+        for message in self.driver.new_messages(len(sent)):
             packets = expected.get(message.link)
             if not packets:
                 raise Diverged(f"it also sent {message}")
@@ -205,10 +228,12 @@ class LockstepClusters:
             if packets:
                 wanted = self._recorded(packets[0])
                 raise Diverged(f"it did not send {wanted.type} {wanted.fields} from {link[0]} to {link[1]}")
-        self._compare_replies(outcome)
 
     def _compare_replies(self, outcome: TurnOutput) -> None:
         for reply in outcome.replies:
+            if reply.to_frame:
+                self._compare_frame(reply)
+                continue
             call = self._calls[reply.request]
             until = time.monotonic() + _ANSWER_TIMEOUT_S
             while call.outcome is None and time.monotonic() < until:
@@ -228,6 +253,22 @@ class LockstepClusters:
         for request in self._unanswered:
             if self._calls[request].outcome is not None:
                 raise Diverged(f"{request.client} got {self._calls[request].outcome} too early")
+        if early := self._frames.unexpected():
+            raise Diverged(f"{early[0].client} got a reply too early")
+
+    def _compare_frame(self, reply: VirtualReply) -> None:
+        until = time.monotonic() + _ANSWER_TIMEOUT_S
+        while not self._frames.has(reply.request):
+            if time.monotonic() > until:
+                raise Diverged(f"{reply.request.client} got no reply, and not {reply}")
+            time.sleep(0.001)
+        node = next(
+            done.step.node
+            for done in self.virtual.happened
+            if isinstance(done.step, SendFrame) and done.step.request == reply.request
+        )
+        if not self._frames.is_as(reply, node):
+            raise Diverged(f"{reply.request.client} got another reply than {reply}")
 
     def _ask_for_facts(self, step: Step) -> None:
         """Ask the node that took the step what it has promised, accepted and decided."""
@@ -238,6 +279,8 @@ class LockstepClusters:
                 | TakeOwnMessages(node)
                 | Propose(node)
                 | Query(node)
+                | SendFrame(node)
+                | PeerLost(node)
                 | Recover(node)
             ):
                 self._compare_facts(node)
@@ -276,6 +319,8 @@ class LockstepClusters:
                 | TakeOwnMessages(node)
                 | Propose(node)
                 | Query(node)
+                | SendFrame(node)
+                | PeerLost(node)
                 | GiveUp(node)
             ):
                 if self._run.cluster.state(node) is ProcessState.DOWN:
@@ -304,6 +349,11 @@ class LockstepClusters:
             if self._run.cluster.state(node) is ProcessState.DOWN and self.virtual.can_boot(node):
                 self._run.faults.restart(node)
                 self._compare_facts(node)
+
+    def close(self) -> None:
+        """End what steps the nodes: they are ordinary nodes from now on, and clients wait no longer."""
+        self.driver.close()
+        self._frames.close()
 
     def ended_by_themselves(self) -> dict[NodeId, str]:
         """Return how each node ended that is down and that the driver has not killed."""

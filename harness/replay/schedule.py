@@ -21,7 +21,7 @@ from harness.virtual.explorer import Exploration
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.judge import Violation
 from harness.virtual.simulator import SimulationReport
-from harness.virtual.steps import CrashInTurn, Step, Turn, from_json, kind_name, to_json
+from harness.virtual.steps import CrashInTurn, DoubtDisk, Retire, Step, Turn, from_json, kind_name, to_json
 from node.algorithms import BUILT_IN, load_algorithm
 from node.contract import Algorithm, BadInput
 from node.wording import count
@@ -33,6 +33,8 @@ _ONLY_VIRTUAL: Final[Mapping[str, str]] = {
     kind_name(
         Turn
     ): "it gives a node several inputs in one turn, and a real node takes in one at a time when it is stepped",
+    kind_name(DoubtDisk): "a disk ends in a commit that does not check, and a real disk is not damaged here",
+    kind_name(Retire): "a node is asked to hand over, and a stepped node is not",
     kind_name(CrashInTurn): "a node crashes in the middle of a turn, and a real node is killed between two of them",
 }
 _OWN_MESSAGES_WAIT: Final = "it delays messages from a node to itself, and such messages never leave a real node"
@@ -169,8 +171,12 @@ def _lines(items: Sequence[Any]) -> str:
 
 def name_of(algorithm: type[Algorithm]) -> str:
     """Return the name by which `load_algorithm` finds a class."""
-    path = f"{algorithm.__module__}:{algorithm.__qualname__}"
-    return next((name for name, known in BUILT_IN.items() if known == path), path)
+    module, name = algorithm.__module__, algorithm.__qualname__
+    for short, known in BUILT_IN.items():
+        package, _, cls = known.partition(":")
+        if cls == name and f"{module}.".startswith(f"{package}."):  # a log's class stands in a module of its package
+            return short
+    return f"{module}:{name}"
 
 
 def load(path: Path) -> Schedule:

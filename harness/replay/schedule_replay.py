@@ -31,7 +31,9 @@ from typing import Any
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.linearizable import linearizable
+from harness.checkers.models import KvModel
 from harness.checkers.properties import PROPERTIES
+from harness.checkers.replicas import agreement
 from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge, unknown, valid, violated
 from harness.replay.driver import stepped_node_command
 from harness.replay.lockstep import LockstepClusters
@@ -150,7 +152,7 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
             clusters.free_all_and_ask_again()
         elif diverged is None and not ended:
             clusters.boot_nodes_that_are_down()
-        clusters.driver.close()
+        clusters.close()
     verdicts = judge(run.evidence(faults_expected=True), clusters.gone_back, ended)
     about |= {
         "found_by": schedule.found_by,
@@ -171,8 +173,11 @@ def judge(run: RunEvidence, gone_back: Sequence[Violation], ended: Mapping[NodeI
         gone_back: what nodes reported as promised, accepted or decided, and later took back.
         ended: how each node ended that the driver did not kill.
     """
-    verdicts = {name: check(run) for name, check in PROPERTIES.items()}
-    verdicts["linearizability"] = linearizable(run)
+    if run.algorithm.keeps_log:
+        verdicts = {"linearizability": linearizable(run, KvModel()), "agreement": agreement(run)}
+    else:
+        verdicts = {name: check(run) for name, check in PROPERTIES.items()}
+        verdicts["linearizability"] = linearizable(run)
     verdicts["invariants"] = invariants(run)
     for kind in dict.fromkeys(violation.kind for violation in gone_back):
         verdicts[kind] = invalid(*(violation.text for violation in gone_back if violation.kind == kind))

@@ -14,6 +14,7 @@ reports when it is ready.
 | `step` | takes in its messages to itself, in a turn of their own; then replies |
 | `step`, `fire=[VARIABLE, TIMER]` | the same, and then expires the timer; refuses if the timer is not set |
 | `step`, `forget=[CLIENT, NUMBER]` | the same, and then expires the deadline of the request; refuses if it is not set |
+| `step`, `lost=PEER` | the same, and then takes in that its connection to a peer has closed, as a log does |
 | `inputs` | replies with the number of messages of nodes and clients that it has taken in |
 | `free` | behaves like any other node from now on |
 """
@@ -85,6 +86,15 @@ class SteppedCore(NodeCore):
         if self.free or self.may_hear_itself:
             super().take_own_messages()
         self.may_hear_itself = False
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """A connection that closes is no input until the driver says so, nor is the duration of a commit."""
+        if self.free:
+            super().peer_lost(peer)
+
+    def commit_took(self, milliseconds: int | None) -> None:
+        if self.free:
+            super().commit_took(milliseconds)
 
     @property
     def has_work(self) -> bool:
@@ -161,6 +171,9 @@ class SteppedRuntime(Runtime):
                 self._step(request.caller, (variable, timer))
             case "step", {"forget": [str(client), int(number)]}:
                 self._step(request.caller, Request(client, number))
+            case "step", {"lost": str(peer)}:
+                NodeCore.peer_lost(self.core, peer)
+                self._step(request.caller, None)
             case "step", {}:
                 self._step(request.caller, None)
             case _:

@@ -244,7 +244,9 @@ def to_json(step: Step) -> dict[str, object]:
         return {**data, "node": step.node, "inputs": [to_json(each) for each in step.inputs]}
     for field in fields(step):
         item = getattr(step, field.name)
-        if isinstance(item, Packet):
+        if isinstance(item, CommandFrame | ReadFrame):
+            data[field.name] = {"kind": type(item).__name__, **_of_frame(item)}
+        elif isinstance(item, Packet):
             data |= {
                 "from": item.sender,
                 "incarnation": item.incarnation,
@@ -273,6 +275,8 @@ def from_json(data: Mapping[str, object], possible: Iterable[Step]) -> Step:
             return Propose(node, _request(request), encode_value(value))
         case {"step": "Query", "node": str(node), "request": str(request)}:
             return Query(node, _request(request))
+        case {"step": "Command", "node": str(node), "request": str(request), "frame": dict(frame)}:
+            return SendFrame(node, _request(request), _frame(frame))
         case {"step": "Turn", "node": str(node), "inputs": [*inputs]}:
             steps = list(possible)
             return Turn(
@@ -307,6 +311,24 @@ def plain(item: object) -> object:
         case _:
             data = str(item)
     return data
+
+
+#: The frames of clients, by the names that schedule files have for them.
+_FRAMES: Mapping[str, type[CommandFrame] | type[ReadFrame]] = {"CommandFrame": CommandFrame, "ReadFrame": ReadFrame}
+
+
+def _of_frame(frame: CommandFrame | ReadFrame) -> dict[str, object]:
+    """Return the fields of a frame. Bytes stand in hexadecimal, so that they can be read back."""
+    items = {field.name: getattr(frame, field.name) for field in fields(frame)}
+    return {name: item.hex() if isinstance(item, bytes) else item for name, item in items.items()}
+
+
+def _frame(data: Mapping[str, object]) -> CommandFrame | ReadFrame:
+    """Return the frame that `_of_frame` described. Raises KeyError, ValueError or TypeError if there is none of these fields."""
+    kind = _FRAMES[str(data["kind"])]
+    items = {field.name: data[field.name] for field in fields(kind)}
+    items["packed"] = bytes.fromhex(str(items["packed"]))
+    return kind(**items)  # type: ignore[arg-type]
 
 
 def _request(text: str) -> Request:

@@ -10,12 +10,20 @@ import pytest
 from harness.cli.main import run
 from harness.cli.virtual import explore
 from harness.mutants.paxos import IgnoresAccepted
+from harness.page.event_log import EventLog
+from harness.page.twin import Twin
+from harness.page.twin_run import Conditions
 from harness.records import receipts
 from harness.replay.schedule import Schedule, load
 from harness.replay.schedule_replay import replay
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.judge import EVERYTHING, with_contract
+from harness.virtual.steps import SendFrame
+from node.algorithms import load_algorithm
+from node.contract import Request
+from node.frames import CommandFrame, ReadFrame
+from node.wire import encode_value, pack
 from tests.rows import ROWS, SCHEDULES, Row
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "explore.md"
@@ -34,6 +42,41 @@ def test_what_was_found_without_processes_violates_on_real_ones(row: Row, tmp_pa
     kept = receipts.load(tmp_path / "run" / "receipts.jsonl")
     assert [receipt.fault for receipt in kept if not receipt.bit] == []
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_stale_read_of_a_log_that_was_clicked_together_is_one_on_real_processes(tmp_path: Path) -> None:
+    log = EventLog(events_max=10**6)
+    twin = Twin(load_algorithm("harness.mutants.log_clients:ReadsAreLocal"), 3, log)
+
+    def send(node: str, number: int, frame: CommandFrame | ReadFrame) -> None:
+        twin.take(SendFrame(node, Request(f"c{number}", 1), frame))
+
+    def leader() -> str:
+        return next(name for name in twin.members if name not in twin.run.conditions.suspended and leads(name))
+
+    def leads(name: str) -> bool:
+        instance = twin.run.cluster.nodes[name].instance
+        return instance is not None and instance.status().leads
+
+    twin.pass_time(0.4, 500)
+    old = leader()
+    send(old, 1, CommandFrame(1, 0, 0, 0, "kv", pack([["put", "a", encode_value("blue")]])))
+    twin.pass_time(0.1, 500)
+    twin.change("suspended", Conditions(suspended=frozenset({old})))  # it does not know that another node leads
+    twin.pass_time(1.0, 500)
+    send(leader(), 2, CommandFrame(1, 0, 0, 0, "kv", pack([["put", "a", encode_value("red")]])))
+    twin.pass_time(0.1, 500)
+    twin.change("resumed", Conditions())
+    send(old, 3, ReadFrame(1, 0, "kv", pack([["get", "a"]])))
+    found = twin.schedule()
+    assert found.kinds == ("order",)
+
+    found.save(tmp_path / "schedule.json")
+    result = replay(load(tmp_path / "schedule.json"), tmp_path / "run")
+    assert result.diverged is None
+    assert result.followed == len(found.steps)
+    assert result.violated == ("linearizability",)
+    assert "(read by c3 at " in result.verdict.evidence
 
 
 class Otherwise(Schedule):

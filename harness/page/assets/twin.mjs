@@ -19,7 +19,8 @@ export class TwinPanels {
     this.branches = h("section", { id: "branches" });
     this.schedule = h("section", { id: "schedule" });
     panels.holding.before(this.branches);
-    if (panels.about.replays) panels.holding.after(this.outlook, this.schedule);
+    panels.holding.after(this.schedule);
+    if (!panels.about.keeps_log) panels.holding.after(this.outlook); // a log decides without end
     this.drawFrames();
   }
 

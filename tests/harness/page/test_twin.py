@@ -223,5 +223,14 @@ def test_a_log_is_put_and_got(tmp_path: Path) -> None:
     answers = {event["asked"]: event["answer"] for event in clicked.events if event["k"] == "call"}
     assert answers == {"put 'blue'": "1", "get": "'blue'"}
     assert clicked.broken() == set()
-    assert "cannot be stepped" in clicked.refused("replay")
+    clicked.do("keep_test")
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.endswith("-multipaxos-twin")
+    schedule = load(folder / "schedule.json")
+    assert schedule.why_no_replay() is None
+    again = Clicked("multipaxos", 3, tmp_path)
+    again.twin.open(schedule)
+    assert again.twin._twin.schedule() == schedule
+    (test,) = folder.glob("test_*.py")
+    runpy.run_path(str(test))["test_in_virtual_time"]()
     assert "decides without end" in clicked.refused("ask", boots=False, crashes=0)
