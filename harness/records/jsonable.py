@@ -119,9 +119,21 @@ def describe_error(error: BaseException) -> str:
 
 @wording
 def shown(value: object, most: int = 60) -> str:
-    """Return the value's `repr` for people, on one line of at most `most` characters."""
-    text = repr(value)
+    """Return the value's `repr` for people, on one line of at most `most` characters. A text stands in single quotes, always."""
+    text = _single_quoted(value)
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _single_quoted(value: object) -> str:
+    """Return the value's `repr`, which would use double quotes for a text that holds a single one."""
+    match value:
+        case str() if "'" in value and '"' not in value:
+            return "'" + repr(value)[1:-1].replace("'", "\\'") + "'"
+        case list():
+            return f"[{', '.join(map(_single_quoted, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{_single_quoted(key)}: {_single_quoted(item)}' for key, item in value.items())}}}"
+    return repr(value)
 
 
 # --- files of one object a line -------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from cluster.processes import ProcessState
 from harness.records.links import Link
 from harness.records.run_files import RunFiles
 from harness.records.tail import FileTail
+from harness.report.wording import fields_text
 from harness.runs.experiment import Experiment
 from harness.systems.stepped_node import EMPTY_DISKS_VOTE
 from harness.virtual.fault_model import FaultModel
@@ -46,7 +47,7 @@ class KeptMessage:
     """As `canonical_json`."""
 
     def __str__(self) -> str:
-        return f"{self.type} {self.fields} from {self.link[0]} to {self.link[1]}"
+        return f"{self.type} ({fields_text(json.loads(self.fields))}) from {self.link[0]} to {self.link[1]}"
 
 
 def stepped_node_command(fault_model: FaultModel) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ Rules
 2. A client's call is not sent again, since a retry would be a step that the schedule does not have.
 """
 
+import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,7 @@ from harness.records.messages import readable_fields
 from harness.replay.driver import Driver, KeptMessage, StepNotDone, canonical_json
 from harness.replay.frame_calls import FrameCalls
 from harness.replay.schedule import Schedule
+from harness.report.wording import fields_text
 from harness.runs.experiment import Experiment
 from harness.virtual.judge import Violation, violations_of_change
 from harness.virtual.node_state import NO_FACTS, Facts
@@ -84,6 +86,9 @@ class _Recorded(NamedTuple):
     type: str
     incarnation: int
     fields: str
+
+    def __str__(self) -> str:
+        return f"{self.type} ({fields_text(json.loads(self.fields))})"
 
 
 class LockstepClusters:
@@ -220,14 +225,13 @@ class LockstepClusters:
             wanted = self._recorded(packet)
             if wanted != (message.type, message.incarnation, message.fields):
                 raise Diverged(
-                    f"it sent {message} in life {message.incarnation}, and not {wanted.type} {wanted.fields} in "
-                    f"{wanted.incarnation}"
+                    f"it sent {message} in life {message.incarnation}, and not {wanted} in {wanted.incarnation}"
                 )
             self._kept.setdefault(packet, deque()).append(message)
         for link, packets in expected.items():
             if packets:
                 wanted = self._recorded(packets[0])
-                raise Diverged(f"it did not send {wanted.type} {wanted.fields} from {link[0]} to {link[1]}")
+                raise Diverged(f"it did not send {wanted} from {link[0]} to {link[1]}")
 
     def _compare_replies(self, outcome: TurnOutput) -> None:
         for reply in outcome.replies:

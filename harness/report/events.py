@@ -15,11 +15,10 @@ The page of a run and the live page draw the same events by the same script.
 Every text is cut to a bounded size here. The page's script puts it into the page as text, never as markup.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from harness.records.jsonable import from_jsonable, shown, to_jsonable
+from harness.records.jsonable import from_jsonable, shown
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
 from harness.report.wording import TEXT_MAX, answer_text, call_text, fields_text, message_label, sides, what_is_broken
 
@@ -66,7 +65,7 @@ def message_event(message: DrawnMessage) -> Event:
         "rule": message.rule,
         "label": message_label(message),
         "value": _value_of(message),
-        "text": cut(fields_text(message)),
+        "text": cut(fields_text(message.fields)),
     }
 
 
@@ -118,7 +117,6 @@ def fault_event(fault: DrawnFault, nodes: Sequence[str], identity: str) -> Event
         "disturbed": [list(link) for link in fault.disturbed],
         "groups": sides(fault, nodes),
         "what": cut(what_is_broken(fault, nodes)),
-        "evidence": cut(json.dumps(to_jsonable(dict(fault.evidence)), ensure_ascii=False, default=str)),
     }
 
 

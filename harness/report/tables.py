@@ -1,6 +1,5 @@
 """The tables of the page: receipts of faults, calls of the clients and settings, as HTML. Every string of a run is escaped."""
 
-import json
 from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
@@ -49,11 +48,16 @@ def _evidence(evidence: Mapping[str, Any]) -> str:
                 for what, count in counts.items() if isinstance(counts, dict) else ():
                     sums[str(what)] = sums.get(str(what), 0) + (count if isinstance(count, int) else 0)
             parts.append(", ".join(f"{count:,} {what}" for what, count in sums.items()))
-            lines = "\n".join(f"{link}: {json.dumps(counts)}" for link, counts in item.items())
+            lines = "\n".join(f"{link}: {_counts(counts)}" for link, counts in item.items())
             folded = f"<details><summary>by link</summary><pre>{escape(lines)}</pre></details>"
         else:
             parts.append(f"{name} {shown(item, 80)}")
     return f"{escape('; '.join(parts))}{folded}"
+
+
+def _counts(counts: Any) -> str:
+    """Return the counts of one link in one line."""
+    return ", ".join(f"{what} {count}" for what, count in counts.items()) if isinstance(counts, dict) else shown(counts)
 
 
 def operations_table(run: RunFolder) -> str:

@@ -1,6 +1,6 @@
 """What people read of a call, a message and a fault: the same words on every page, in tables and in exports."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from harness.records.jsonable import shown
@@ -41,9 +41,9 @@ def message_label(message: DrawnMessage) -> str:
     return text if len(text) <= LABEL_MAX else f"{text[: LABEL_MAX - 1]}…"
 
 
-def fields_text(message: DrawnMessage) -> str:
+def fields_text(fields: Mapping[str, Any]) -> str:
     """Return the fields of a message for people."""
-    return "; ".join(f"{name} {_field_text(item)}" for name, item in message.fields.items())
+    return "; ".join(f"{name} {_field_text(item)}" for name, item in fields.items())
 
 
 def _field_text(item: Any) -> str:

@@ -93,7 +93,7 @@ def test_a_schedule_that_goes_otherwise_is_unknown_and_never_valid(tmp_path: Pat
     assert result.diverged is not None
     # Sound nodes find blue accepted where the broken ones pass over it.
     assert result.diverged.startswith(f"step {result.followed + 1}, ")
-    assert '"blue"' in result.diverged
+    assert "value 'blue'" in result.diverged
     assert 0 < result.followed < len(found.steps)
 
 

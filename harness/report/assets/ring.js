@@ -99,25 +99,27 @@ export class Ring {
 
   // --- nodes ------------------------------------------------------------------------------------------------------------
 
+  // A node keeps its element, so that a press of the mouse during a change is a click, and the focus stays.
   drawNode(node, pending) {
-    const old = this.groups.get(node.name), group = this.node(node, pending[node.name]);
-    const isFocused = old && old === document.activeElement;
-    this.groups.set(node.name, group);
-    if (old) old.replaceWith(group); else this.layers.nodes.append(group);
-    if (isFocused) group.focus();
+    const facts = node.facts ?? {}, [x, y] = this.places.get(node.name), label = inWords(node);
+    const state = pending[node.name] ?? (node.state === "down" && node.refused ? "refused" : STATES[node.state] ?? node.state);
+    if (!this.groups.has(node.name)) this.groups.set(node.name, this.layers.nodes.appendChild(this.groupOf(node.name)));
+    const group = this.groups.get(node.name);
+    set(group, { class: `node ${state} ${facts.leads ? "leads" : ""} ${this.selected === node.name ? "selected" : ""}`, transform: `translate(${x} ${y})`,
+      "aria-label": label, "data-state": state, "data-decided": facts.decided, "data-vote": facts.vote, "data-role": facts.role });
+    group.firstChild.replaceChildren(...this.drawnNode(node, facts, state));
+    group.lastChild.firstChild.textContent = label;
   }
 
-  node(node, pending) {
-    const [x, y] = this.places.get(node.name);
-    const state = pending ?? (node.state === "down" && node.refused ? "refused" : STATES[node.state] ?? node.state);
-    const facts = node.facts ?? {};
-    const label = inWords(node), choose = this.on && (() => this.on.node(node.name));
-    const group = s("g", {
-      class: `node ${state} ${facts.leads ? "leads" : ""} ${this.selected === node.name ? "selected" : ""}`,
-      transform: `translate(${x} ${y})`, role: choose ? "button" : null, tabindex: choose ? 0 : null, "aria-label": label, "data-node": node.name,
-      "data-state": state, "data-decided": facts.decided, "data-vote": facts.vote, "data-role": facts.role,
-      onclick: choose, onkeydown: choose && ((event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } }),
-    }, s("title", {}, label));
+  groupOf(name) {
+    const choose = this.on && (() => this.on.node(name));
+    return s("g", { role: choose ? "button" : null, tabindex: choose ? 0 : null, "data-node": name, onclick: choose,
+      onkeydown: choose && ((event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } }) },
+    s("g", { class: "drawn" }), s("circle", { class: "hit", r: NODE + 9 }, s("title")));
+  }
+
+  drawnNode(node, facts, state) {
+    const group = s("g");
     if (facts.leads) group.append(s("circle", { class: "halo", r: NODE + 7 }));
     group.append(s("circle", { class: "rim", r: NODE }));
     group.append(s("text", { class: "name", y: state === "up" ? -12 : -14 }, node.name.length > 9 ? `${node.name.slice(0, 8)}…` : node.name));
@@ -127,7 +129,7 @@ export class Ring {
     lines.filter(Boolean).forEach((text, number) => group.append(s("text", { class: "fact", y: 6 + number * 16 }, text)));
     if (node.marks.length) group.append(s("text", { class: "mark", y: -NODE - 11 }, node.marks.join(", ")));
     this.chip(group, node, facts);
-    return group;
+    return [...group.childNodes];
   }
 
   // The chip below a node: the decided value, the vote, or how far a log has come.
@@ -258,6 +260,13 @@ export class Ring {
   mark(links) {
     const marked = new Set(links.map((link) => [...link].sort().join(" ")));
     for (const [link, line] of this.links) line.classList.toggle("marked", marked.has(link));
+  }
+}
+
+// Sets attributes, and removes those that have no value.
+function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined) element.removeAttribute(name); else element.setAttribute(name, value);
   }
 }
 

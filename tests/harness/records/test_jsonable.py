@@ -149,3 +149,18 @@ def test_a_file_that_is_not_a_document_is_refused(tmp_path: Path, content: bytes
         read_document(path)
     with pytest.raises(BadFile, match=r"gone\.json cannot be read: No such file"):
         read_document(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("blue", "'blue'"),
+        ("it's", r"'it\'s'"),
+        ('say "no"', "'say \"no\"'"),
+        ("both ' and \"", "'both \\' and \"'"),
+        (["it's", 7], r"['it\'s', 7]"),
+        ({"it's": None}, r"{'it\'s': None}"),
+    ],
+)
+def test_a_text_is_shown_in_single_quotes_whatever_it_holds(value: object, text: str) -> None:
+    assert shown(value) == text
