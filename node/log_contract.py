@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a node without a log starts without it
 
 __all__ = [
     "Doubt",
+    "Effect",
     "LeaderMessage",
     "Log",
     "LogAlgorithm",
@@ -58,6 +59,18 @@ class Doubt(IntEnum):
     """The last commit does not check, and the node cannot tell whether anything rested on it."""
     DAMAGED = 2
     """The node relied on a commit that the disk has lost."""
+
+
+class Effect(IntEnum):
+    """Which effect a message can have on a replica, now or later. Explorers stop following what has none."""
+
+    ANY = 0
+    NONE_UNTIL_BOOT = 1
+    """None, unless the replica boots again."""
+    NONE = 2
+    """None, also if the replica boots again."""
+    SAME_ANSWER = 3
+    """It changes nothing, and brings the same answer each time, unless the replica promises a ballot of a later round."""
 
 
 class Record(NamedTuple):
@@ -206,6 +219,8 @@ class LogAlgorithm(Algorithm):
     keeps_log: ClassVar[bool] = True
     may_doubt: ClassVar[bool] = False
     """Whether the algorithm asks the other nodes what a lost commit can have held. See `LogNode.doubt`."""
+    clocks: ClassVar[tuple[str, ...]] = ()
+    """The timers that do nothing but count time. `election_timeout` has the effect of a count that has come to its end."""
     elects_leaders: ClassVar[bool] = True
     """Whether another voter leads once the leader is lost, and any voter that the leader is asked to hand over to."""
     takes_changes_of_members: ClassVar[bool] = True
@@ -312,3 +327,22 @@ class LogAlgorithm(Algorithm):
     def request_to_lead(cls, ballot: Ballot) -> Message | None:
         """Return the message by which the leader under `ballot` asks another voter to lead; None if a leader never asks."""
         return None
+
+    # --- what explorers ask -----------------------------------------------------------------------------------------------
+    # An explorer tries every order of inputs. Time would make the states endless, so it has the replicas leave time out.
+
+    def election_timeout(self) -> None:
+        """Take in that the replica has waited in vain for too long: a voter runs for the lead, and a leader stops leading.
+
+        A voter runs as if a quorum had agreed before. Explorers call this, in the place of the timers in `clocks`.
+        """
+
+    def forget_time(self) -> None:
+        """Set back what tells only how much time has passed, or how long others take to answer, and do what was put off.
+
+        Explorers call this after each turn. Every answer that may be late counts as late from then on.
+        """
+
+    def effect_of(self, sender: NodeId, message: Message) -> Effect:
+        """Return which effect `message` of `sender` can have on this replica, now or later. `Effect.ANY` is always right."""
+        return Effect.ANY

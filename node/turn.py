@@ -200,6 +200,11 @@ class NodeCore:
         """Ask the log to hand over. Returns True when the node may stop."""
         return self._log is None or self._log.retire()
 
+    def election_timeout(self) -> None:
+        """Take in that a log's replica has waited in vain for too long. Only explorers use this."""
+        if self._log is not None:
+            self._log.election_timeout()
+
     def end_of_input(self) -> None:
         """End the input of this turn: a log that batches sends its batch now."""
         if self._log is not None:

@@ -137,6 +137,9 @@ class FixedLeaderLog(LogAlgorithm):
             for peer in self.node.peers:
                 self.send_records(peer)
 
+    def forget_time(self) -> None:
+        self.time_ms = self.state.time_ms
+
     def awaits(self) -> tuple[str, ...]:
         return (*(("beat",) if self.leads else ()), *(("ask",) if self.asked else ()))
 

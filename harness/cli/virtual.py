@@ -41,10 +41,8 @@ _SEEDS_MAX: Final = 10**9
 @click.option("-n", "--nodes", type=click.IntRange(1, 9), default=3, show_default=True, help="How many nodes.")
 @click.option(
     "--proposals",
-    type=click.IntRange(1, 6),
-    default=2,
-    show_default=True,
-    help="How many proposals, of different values.",
+    type=click.IntRange(0, 6),
+    help="How many proposals of different values, or how many commands of a log.  [default: 2; of a log: 0]",
 )
 @click.option("--queries", type=click.IntRange(0, 6), default=0, show_default=True, help="How many queries.")
 @click.option(
@@ -104,11 +102,15 @@ def explore(
     from cluster.spec import node_names  # noqa: PLC0415
     from harness.replay.schedule import Schedule  # noqa: PLC0415
     from harness.virtual.bounds import Bounds  # noqa: PLC0415
-    from harness.virtual.explorer import run_explore, unbounded_numbers  # noqa: PLC0415
+    from harness.virtual.explorer import NoSuchBound, run_explore, unbounded_numbers  # noqa: PLC0415
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.search import Budget  # noqa: PLC0415
 
     cls, model = find_algorithm(algorithm, fault_model, look_for)
+    if bounds["proposals"] is None:
+        bounds["proposals"] = 0 if cls.keeps_log else Bounds().proposals
+    if not bounds["proposals"] and not cls.keeps_log:
+        raise NoSuchBound("without a proposal nothing is decided: give at least --proposals 1")
     if unknown := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
         raise NoSuchNode(f"there is no node {', '.join(sorted(unknown))} among {count(bounds['nodes'], 'node')}")
     if not as_json:

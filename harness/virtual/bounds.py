@@ -10,7 +10,7 @@ from node.contract import NodeId, Request, Value
 from node.wire import encode_value
 from node.wording import count
 
-_COLOURS: Final = ("blue", "red", "green", "yellow", "purple")
+COLOURS: Final = ("blue", "red", "green", "yellow", "purple")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,21 @@ class Bounds:
     def lines(self) -> list[str]:
         """Return the bounds in English, a line each."""
         where = ", ".join(self.calls_at) or "n1, n2, ..."
+        of_log = self.fault_model.time_stands_still
+        calls = (
+            f"{count(self.proposals, 'command')} and {count(self.queries, 'question')}, each made once, at a node that leads"
+            if of_log
+            else f"{count(self.proposals, 'proposal')} and {count(self.queries, 'query', 'queries')}, each made once, at {where}"
+        )
+        timers = (
+            "any election timeout may end at any time, and so may any other timer that is set; no time passes in the log"
+            if of_log
+            else "any timer that is set may expire at any time"
+        )
         text = [
-            f"{count(self.nodes, 'node')}; {count(self.proposals, 'proposal')} and {count(self.queries, 'query', 'queries')}, "
-            f"each made once, at {where}",
+            f"{count(self.nodes, 'node')}; {calls}",
             f"at most {count(self.ballots, 'ballot')} begun in all, at most {count(self.crashes, 'crash', 'crashes')}",
-            "any timer that is set may expire at any time; a message may be lost, repeated, late, out of order",
+            f"{timers}; a message may be lost, repeated, late, out of order",
         ]
         alone = self.turn_inputs == 1
         inputs = "each input has a turn of its own" if alone else f"up to {self.turn_inputs} inputs share a turn"
@@ -92,7 +102,7 @@ def clients_of(members: tuple[NodeId, ...], bounds: Bounds) -> list[ExploredCall
     places = bounds.calls_at or members
     clients = []
     for number in range(bounds.proposals + bounds.queries):
-        colour = _COLOURS[number] if number < len(_COLOURS) else f"colour {number + 1}"
+        colour = COLOURS[number] if number < len(COLOURS) else f"colour {number + 1}"
         value = encode_value(colour) if number < bounds.proposals else None
         clients.append(ExploredCall(places[number % len(places)], Request(f"c{number + 1}", 1), value))
     return clients

@@ -32,6 +32,7 @@ from harness.virtual.steps import (
     DoubtDisk,
     DropPacket,
     DuplicatePacket,
+    ElectionTimeout,
     Fire,
     GiveUp,
     LoseDisk,
@@ -45,6 +46,7 @@ from harness.virtual.steps import (
     Step,
     TakeOwnMessages,
     Turn,
+    inputs_of,
 )
 from harness.virtual.watchdog import EndlessLoop
 from node.contract import Algorithm, NodeId, Request, Value
@@ -148,7 +150,14 @@ class VirtualCluster:
             case CrashInTurn(node, lifted, moment):
                 self.nodes[node].crashes_in_turn = None if lifted else moment
                 outcome = TurnOutput()
-            case Fire(node) | TakeOwnMessages(node) | GiveUp(node) | PeerLost(node) | Retire(node):
+            case (
+                Fire(node)
+                | TakeOwnMessages(node)
+                | GiveUp(node)
+                | PeerLost(node)
+                | Retire(node)
+                | ElectionTimeout(node)
+            ):
                 outcome = self._turn(node, step)
         self.happened.append(AppliedStep(step, outcome))
         return outcome
@@ -195,6 +204,8 @@ class VirtualCluster:
                 yield from (GiveUp(name, request) for request in node.waiting)
                 if node.owes_turn:
                     yield TakeOwnMessages(name)
+                if node.fault_model.time_stands_still:
+                    yield ElectionTimeout(name)
                 yield Crash(name)
             else:
                 yield LoseDisk(name)
@@ -272,6 +283,7 @@ class VirtualCluster:
                 | SendFrame(node)
                 | PeerLost(node)
                 | Retire(node)
+                | ElectionTimeout(node)
                 | CrashInTurn(node)
             ):
                 fine = self.nodes[node].up
@@ -332,5 +344,23 @@ def run(cluster: VirtualCluster, steps: Iterable[Step], *, skip_impossible: bool
             if not skip_impossible:
                 raise
             continue
+        done.append(step)
+    return done
+
+
+def follow(cluster: VirtualCluster, steps: Iterable[Step]) -> list[Step]:
+    """Apply the steps of a search to a cluster. Return the steps that have happened.
+
+    In a search a packet may arrive any number of times. In a cluster each arrival uses up a copy, so `follow` duplicates a
+    packet of which no copy is left.
+    """
+    done: list[Step] = []
+    for step in steps:
+        for each in inputs_of(step):
+            if isinstance(each, Deliver) and each.packet not in cluster.pending:
+                again = DuplicatePacket(each.packet)
+                cluster.apply(again)
+                done.append(again)
+        cluster.apply(step)
         done.append(step)
     return done

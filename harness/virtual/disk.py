@@ -57,7 +57,7 @@ class VirtualLog(MemoryLog):
         self._late = late
         self.before_turn: _LogContents | None = None
         """The contents before this turn, if the turn has changed them."""
-        self._unsynced: _LogContents | None = None
+        self.unsynced: _LogContents | None = None
         """The contents before the last commit, if that commit is not synced yet."""
         self.before_commit: _LogContents | None = None
         """The contents before the last commit, if that commit has changed them."""
@@ -101,19 +101,19 @@ class VirtualLog(MemoryLog):
         """Make the changes of the turn durable."""
         self.before_commit = self.before_turn
         if self._late and self.before_turn is not None:
-            self._unsynced = self.before_turn
+            self.unsynced = self.before_turn
         self.before_turn = None
         self.resizes = False
 
     def crash(self) -> None:
         """Undo what was not synced."""
-        self.restore(self._unsynced or self.before_turn)
+        self.restore(self.unsynced or self.before_turn)
 
     def restore(self, left: _LogContents | None) -> None:
         """Set the contents, between two turns; None leaves them as they are."""
         if left is not None:
             self.records, self.parts, self.first = left
-        self.before_turn = self._unsynced = None
+        self.before_turn = self.unsynced = None
         self.resizes = False
 
 
@@ -192,6 +192,10 @@ class VirtualDisk:
             self.log.restore(log)
             self.load({name: _reread(of_one) for name, of_one in synced.items()}, None)
             self._before_last = synced, None
+
+    def unsynced(self) -> tuple[Variables, _LogContents | None]:
+        """Return what a crash would leave of the keys and values, and of the log if that differs."""
+        return self.synced, self.log.unsynced
 
     def load(self, stored: Variables, synced: Variables | None) -> None:
         """Set the keys and values between two turns. `synced` is what a crash leaves; None: everything in `stored`."""

@@ -15,22 +15,24 @@ Rules
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.virtual.bounds import Bounds
-from harness.virtual.cluster import VirtualCluster
+from harness.virtual.cluster import VirtualCluster, follow
 from harness.virtual.judge import Violation
+from harness.virtual.log_space import LogSpace
 from harness.virtual.search import Budget, SearchResult, search
 from harness.virtual.shrink_seed import NOT_DETERMINISTIC
 from harness.virtual.space import ClusterSpace
-from harness.virtual.steps import Deliver, DuplicatePacket, Step, inputs_of, to_json
+from harness.virtual.steps import Step, to_json
 from harness.virtual.watchdog import watching
 from node.algorithms import load_algorithm
 from node.authors import describe_failure
 from node.contract import Algorithm, BadInput, Message
+from node.log_contract import LogAlgorithm
 from node.wording import count
 
 DEFAULT_BOUNDS: Final = Bounds()
@@ -171,8 +173,8 @@ def _check_ballot_fields(algorithm: type[Algorithm], named: object) -> None:
             raise NoBallotField(f"no message of {algorithm.__name__} has an integer field {name!r}{others}")
 
 
-class TooLarge(BadInput):
-    """The algorithm cannot be explored. Nothing was done."""
+class NoSuchBound(BadInput):
+    """The bounds name what an exploration of a log does not have. Nothing was done."""
 
 
 def run_explore(
@@ -191,12 +193,12 @@ def run_explore(
 
     Raises:
         UnknownAlgorithm: there is no algorithm of that name.
-        TooLarge: the algorithm keeps a log, which has infinitely many states.
+        NoSuchBound: the algorithm keeps a log, and the bounds name what only one variable has.
         NoBallotField: `ballot_fields` names what is no integer field of a message.
     """
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
     if cls.keeps_log:
-        raise TooLarge(f"{cls.__name__} keeps a log, which has infinitely many states: use `consensus simulate`")
+        bounds = _bounds_of_log(bounds)
     for named in (cls.ballot_fields, bounds.ballot_fields):
         _check_ballot_fields(cls, named)
     bounds = replace(bounds, ballot_fields=(*cls.ballot_fields, *bounds.ballot_fields))
@@ -204,10 +206,26 @@ def run_explore(
         return _explore(cls, algorithm if isinstance(algorithm, str) else cls.__name__, bounds, budget, progress)
 
 
+def _bounds_of_log(bounds: Bounds) -> Bounds:
+    """Return the bounds of an exploration of a log, in which no time passes.
+
+    Raises:
+        NoSuchBound: they name what a log does not have.
+    """
+    for given, name in (
+        (bounds.symmetry, "--symmetry, since nodes that are alike are always explored as such"),
+        (bounds.calls_at, "--calls-at, since a client's command reaches whichever node leads"),
+        (bounds.fault_model.own_messages_wait, "--odd own-messages-wait"),
+    ):
+        if given:
+            raise NoSuchBound(f"an exploration of a log has no {name}")
+    return replace(bounds, fault_model=replace(bounds.fault_model, time_stands_still=True))
+
+
 def _explore(
     cls: type[Algorithm], name: str, bounds: Bounds, budget: Budget, progress: Callable[[int, int], object]
 ) -> Exploration:
-    space = ClusterSpace(cls, bounds)
+    space = LogSpace(cls, bounds) if issubclass(cls, LogAlgorithm) else ClusterSpace(cls, bounds)
     found = search(space, budget, progress)
     report = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
     if found.bad is not None:
@@ -225,21 +243,3 @@ def _explore(
                 f"(the search has met this, and its steps cannot be taken again: {NOT_DETERMINISTIC} ({describe_failure(error)}))"
             ]
     return report
-
-
-def follow(cluster: VirtualCluster, steps: Iterable[Step]) -> list[Step]:
-    """Apply the steps of a search to a cluster. Return the steps that have happened.
-
-    In a search a packet may arrive any number of times. In a cluster each arrival uses up a copy, so `follow` duplicates a
-    packet of which no copy is left.
-    """
-    done: list[Step] = []
-    for step in steps:
-        for each in inputs_of(step):
-            if isinstance(each, Deliver) and each.packet not in cluster.pending:
-                again = DuplicatePacket(each.packet)
-                cluster.apply(again)
-                done.append(again)
-        cluster.apply(step)
-        done.append(step)
-    return done

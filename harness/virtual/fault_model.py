@@ -16,5 +16,8 @@ class FaultModel:
     own_messages_wait: bool = False
     """What a node sends to itself travels like any other message."""
 
+    time_stands_still: bool = False
+    """A replica of a log counts no time. Its election timeout may end at any moment (the step `ElectionTimeout`)."""
+
 
 SOUND = FaultModel()

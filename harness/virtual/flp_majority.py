@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from harness.virtual.bounds import Bounds
-from harness.virtual.cluster import VirtualCluster
-from harness.virtual.explorer import follow
+from harness.virtual.cluster import VirtualCluster, follow
 from harness.virtual.judge import SAFETY
 from harness.virtual.narration import describe_message, join_with_and
 from harness.virtual.numbering import DecisionSeen

@@ -4,6 +4,7 @@ from harness.virtual.core import VirtualTimers
 from harness.virtual.steps import (
     VARIABLE,
     Deliver,
+    ElectionTimeout,
     Fire,
     GiveUp,
     PeerLost,
@@ -47,6 +48,8 @@ def take_in(core: NodeCore, timers: VirtualTimers, instance: str, step: Step) ->
             core.peer_lost(peer)
         case Retire():
             core.retire()
+        case ElectionTimeout():
+            core.election_timeout()
         case TakeOwnMessages() | Fire() | GiveUp():
             pass  # the node's own messages, which it took in before, have cancelled the timer or answered the request
         case _:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from harness.virtual.steps import plain
 from node.algorithms.multipaxos import messages as of
+from node.algorithms.raft import messages as raft
 from node.contract import Message
 from node.log_contract import Record
 from node.replication import messages as shared
@@ -24,6 +25,15 @@ LOG_SENT_PHRASES: Final[Mapping[type[Message], str]] = {
     shared.HeartbeatAck: "confirms to {to} that it leads under ballot {ballot}",
     of.Fetch: "asks {to} for what follows slot {commit}",
     of.Chosen: "sends {to} what is chosen: {held}",
+    raft.PreVote: "asks {to} whether it would vote for it",
+    raft.PreVoteGranted: "would vote for {to}",
+    raft.RequestVote: "asks {to} for a vote in term {of_term}, with {last_entry}",
+    raft.VoteReply: "gives {to} {its_vote} in term {of_term}",
+    raft.AppendEntries: "asks {to} to append {entries} after slot {prev_slot}{committed}",
+    raft.Appended: "reports to {to} that its log matches up to slot {match}",
+    raft.Conflict: "answers {to} that it has {instead} in slot {prev_slot}",
+    raft.StaleTerm: "answers {to} that term {of_term} is over, and that it is in term {term}",
+    raft.InstallSnapshot: "offers {to} a snapshot of every slot up to {slot}",
 }
 
 #: What the receiver learns when the message arrives from `to`. The receiver is the grammatical subject.
@@ -40,6 +50,15 @@ LOG_RECEIVED_PHRASES: Final[Mapping[type[Message], str]] = {
     shared.HeartbeatAck: "is confirmed by {to}",
     of.Fetch: "is asked by {to} for what follows slot {commit}",
     of.Chosen: "learns from {to} what is chosen: {held}",
+    raft.PreVote: "is asked by {to} whether it would vote for it",
+    raft.PreVoteGranted: "learns that {to} would vote for it",
+    raft.RequestVote: "is asked by {to} for a vote in term {of_term}",
+    raft.VoteReply: "has {vote} of {to} in term {of_term}",
+    raft.AppendEntries: "is asked by {to} to append {entries} after slot {prev_slot}{committed}",
+    raft.Appended: "learns that the log of {to} matches up to slot {match}",
+    raft.Conflict: "learns that {to} has {instead} in slot {prev_slot}",
+    raft.StaleTerm: "learns from {to} that term {of_term} is over",
+    raft.InstallSnapshot: "is offered a snapshot of every slot up to {slot} by {to}",
 }
 
 
@@ -56,6 +75,24 @@ def log_phrase_fields(message: Message) -> dict[str, object]:
             return {"had": f"having accepted {_held(records)}"}
         case of.Chosen(records=records):
             return {"held": _held(records)}
+    return _raft_fields(message)
+
+
+def _raft_fields(message: Message) -> dict[str, object]:
+    match message:
+        case raft.RequestVote(ballot, last_slot, last_term):
+            last = f"its last entry in slot {last_slot} of term {last_term}" if last_slot else "an empty log"
+            return {"of_term": ballot.round, "last_entry": last}
+        case raft.VoteReply(ballot=ballot, granted=granted):
+            its_vote, vote = ("its vote", "the vote") if granted else ("no vote", "no vote")
+            return {"of_term": ballot.round, "its_vote": its_vote, "vote": vote}
+        case raft.AppendEntries(entries=entries, commit=commit):
+            committed = f", all up to slot {commit} being committed" if commit else ""
+            return {"entries": ", ".join(map(_entry, entries)) or "nothing", "committed": committed}
+        case raft.Conflict(term=term):
+            return {"instead": f"an entry of term {term}" if term else "no entry"}
+        case raft.StaleTerm(ballot=ballot):
+            return {"of_term": ballot.round}
     return {}
 
 
@@ -64,6 +101,11 @@ def _held(records: Sequence[Record]) -> str:
         f"{_describe_batch(record.batch)} in slot {record.slot} under {record.round}.{record.owner}"
         for record in records
     )
+
+
+def _entry(record: Record) -> str:
+    commands = _describe_batch(record.batch)
+    return f"{'an empty entry' if commands == 'nothing' else commands} in slot {record.slot} of term {record.round}"
 
 
 def _describe_batch(batch: bytes) -> str:

@@ -25,6 +25,7 @@ from harness.virtual.steps import (
     DoubtDisk,
     DropPacket,
     DuplicatePacket,
+    ElectionTimeout,
     Fire,
     GiveUp,
     LoseDisk,
@@ -124,14 +125,10 @@ def _line(step: Step, outcome: TurnOutput) -> str:
     match step:
         case Deliver(packet):
             return _delivery(packet, outcome, effect)
-        case DropPacket(packet):
-            return (
-                f"the network loses a message from {packet.sender} to {packet.to}: {describe_message(packet.message)}"
-            )
-        case DuplicatePacket(packet):
-            return (
-                f"the network repeats a message from {packet.sender} to {packet.to}: {describe_message(packet.message)}"
-            )
+        case DropPacket(packet) | DuplicatePacket(packet):
+            verb = "loses" if isinstance(step, DropPacket) else "repeats"
+            sends = f"a message from {packet.sender} to {packet.to}"
+            return f"the network {verb} {sends}: {describe_message(packet.message)}"
         case Fire(node, timer):
             opening = f"{node}'s timer {timer!r} expires"
         case Crash(node):
@@ -154,6 +151,8 @@ def _line(step: Step, outcome: TurnOutput) -> str:
             opening = f"{node}'s connection to {peer} closes"
         case Retire(node):
             opening = f"{node} is asked to hand over"
+        case ElectionTimeout(node):
+            opening = f"{node}'s election timeout ends"
         case CrashInTurn(node, lifted, moment):
             when = f"when it next {_MOMENTS[moment]}"
             opening = f"{node} is not to crash {when}" if lifted else f"{node} is to crash {when}"

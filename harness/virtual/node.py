@@ -17,7 +17,7 @@ from harness.virtual.steps import VARIABLE, CrashMoment, Fire, LastCommit, Step
 from harness.virtual.watchdog import one_turn
 from node.contract import Algorithm, Message, NodeId, Request
 from node.instances import LOG_NAME, Waiting
-from node.log_contract import Doubt
+from node.log_contract import Doubt, LogAlgorithm
 from node.tuning import SHIPPED, Tuning
 from node.turn import NodeCore
 
@@ -45,7 +45,7 @@ class VirtualNode:
             tuning: the settings of the cluster.
         """
         self.algorithm, self.id, self.members = algorithm, node, members
-        self.fault_model, self._machines, self._tuning = fault_model, machines, tuning
+        self.fault_model, self._machines, self.tuning = fault_model, machines, tuning
         self._name = LOG_NAME if algorithm.keeps_log else VARIABLE
         self.disk = self._new_disk()
         self.has_disk = True
@@ -70,7 +70,7 @@ class VirtualNode:
             kind: type[NodeCore] = LogCore
         else:
             kind = OwnMessagesTravelCore if self.fault_model.own_messages_wait else VirtualCore
-        return kind(self.algorithm, self.id, self.members, self.disk, self.timers, self._machines, self._tuning)
+        return kind(self.algorithm, self.id, self.members, self.disk, self.timers, self._machines, self.tuning)
 
     # --- the present state ------------------------------------------------------------------------------------------
 
@@ -191,4 +191,6 @@ class VirtualNode:
         if self.core.to_itself:
             output.to_self = self.to_self
         self.core.after_turn()
+        if self.fault_model.time_stands_still and isinstance(self.instance, LogAlgorithm):
+            self.instance.forget_time()
         return output

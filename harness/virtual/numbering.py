@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from harness.virtual.bounds import Bounds, ExploredCall, clients_of
 from harness.virtual.judge import UNOWNED, Violation, reused_ballot
 from harness.virtual.node import VirtualNode
-from harness.virtual.node_state import Facts, NodeState, facts_of, thaw_node
+from harness.virtual.node_state import Facts, NodeState, facts_of, freeze_node, thaw_node
 from harness.virtual.steps import Packet, plain
 from node.contract import Algorithm, NodeId, Request, Value
 from node.quorum import Ballot
@@ -86,6 +86,10 @@ class Numbering:
         self._numbers: list[dict[NodeState, int]] = [{} for _ in self.members]
         self._bits: dict[object, int] = {}
         self._facts: list[object] = []
+
+    def freeze(self, node: VirtualNode) -> NodeState:
+        """Return the whole state of a node."""
+        return freeze_node(node)
 
     def number(self, place: int, state: NodeState) -> int:
         """Return the number of a node's state. A state that is new gets the next number.

@@ -24,8 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from harness.virtual.bounds import Bounds
-from harness.virtual.cluster import VirtualCluster
-from harness.virtual.explorer import follow
+from harness.virtual.cluster import VirtualCluster, follow
 from harness.virtual.judge import ballots_in, numbers_in
 from harness.virtual.node_state import NodeState, freeze_node
 from harness.virtual.numbering import NODE_MASK, BallotBegun, CrashHappened, DecisionSeen

@@ -109,7 +109,7 @@ class ClusterSpace:
 
     def __init__(self, algorithm: type[Algorithm], bounds: Bounds) -> None:
         self.bounds = bounds
-        self.numbering = Numbering(algorithm, bounds)
+        self.numbering = self._new_numbering(algorithm)
         self.members = self.numbering.members
         self.symmetry = Symmetry(algorithm, self.numbering) if bounds.symmetry else None
         self.cut = 0
@@ -119,6 +119,9 @@ class ClusterSpace:
         # By place: the moves of a node, by its view of a state; and the move of one step, by node state and step.
         self._moves: list[dict[int, NodeMoves]] = [{} for _ in self.members]
         self._tried: list[dict[tuple[int, Step, int | None], NodeMove]] = [{} for _ in self.members]
+
+    def _new_numbering(self, algorithm: type[Algorithm]) -> Numbering:
+        return Numbering(algorithm, self.bounds)
 
     @property
     def begins_ballots(self) -> bool:
@@ -132,7 +135,7 @@ class ClusterSpace:
         state = 0
         for place, node in enumerate(self.numbering.nodes):
             node.boot()
-            state |= self.numbering.number(place, freeze_node(node)) << self.numbering.shifts[place]
+            state |= self.numbering.number(place, self.numbering.freeze(node)) << self.numbering.shifts[place]
         assert self.symmetry is None or self.symmetry.representative(state) == state
         return [state]
 
@@ -248,7 +251,7 @@ class ClusterSpace:
             if crash:
                 other.append(self._try(place, number, Crash(self.members[place]), crash))
             inputs = [(step, 0) for step in self._inputs(place, local, state)]
-            calls = [(call.client.step(), numbering.bit(call)) for call in self._calls(place, state)]
+            calls = [(step, numbering.bit(call)) for step, call in self._calls(place, state)]
             for step, added in (*inputs, *calls):
                 (other if added else progress).extend(self._tries(place, number, step, added, crash))
             for count in range(2, self.bounds.turn_inputs + 1):
@@ -283,13 +286,14 @@ class ClusterSpace:
         for timer, _ in local.timers:
             yield Fire(member, timer)
 
-    def _calls(self, place: int, state: int) -> Iterator[CallMade]:
-        """Yield the calls that clients have not made yet at this node."""
+    def _calls(self, place: int, state: int) -> Iterator[tuple[Step, object]]:
+        """Yield the calls that clients have not made yet at this node, each with its fact."""
         for client in self.numbering.clients:
             if client.node == self.members[place] and not any(
                 self.numbering.holds(state, CallMade(client, late)) for late in (False, True)
             ):
-                yield CallMade(client, late=client.value is None and bool(state & self.numbering.decided))
+                late = client.value is None and bool(state & self.numbering.decided)
+                yield client.step(), CallMade(client, late)
 
     def _tries(self, place: int, number: int, step: Step, add: int, crash: int) -> Iterator[NodeMove]:
         """Yield a step, and the same step with a crash after each of its turns but the last."""

@@ -154,6 +154,14 @@ class Retire:
     node: NodeId
 
 
+@dataclass(frozen=True, slots=True)
+class ElectionTimeout:
+    """A replica of a log has waited in vain for too long: a voter runs for the lead, as if a quorum had agreed before; a leader
+    stops leading."""
+
+    node: NodeId
+
+
 class CrashMoment(StrEnum):
     """At which moment of a turn a node crashes. A commit is one transaction, so no moment lies between two of its writes."""
 
@@ -181,7 +189,7 @@ class CrashInTurn:
 
 
 Input: TypeAlias = (
-    Deliver | Fire | TakeOwnMessages | Propose | Query | GiveUp | SendFrame | PeerLost | Retire
+    Deliver | Fire | TakeOwnMessages | Propose | Query | GiveUp | SendFrame | PeerLost | Retire | ElectionTimeout
 )  # fmt: skip
 
 
@@ -195,7 +203,7 @@ class Turn:
 
 _STEPS = (
     Deliver, DropPacket, DuplicatePacket, Fire, TakeOwnMessages, Crash, Recover, LoseDisk, DoubtDisk, Propose, Query, GiveUp,
-    SendFrame, PeerLost, Retire, CrashInTurn, Turn,
+    SendFrame, PeerLost, Retire, ElectionTimeout, CrashInTurn, Turn,
 )  # fmt: skip
 
 Step: TypeAlias = (
@@ -214,6 +222,7 @@ Step: TypeAlias = (
     | SendFrame
     | PeerLost
     | Retire
+    | ElectionTimeout
     | CrashInTurn
     | Turn
 )

@@ -162,6 +162,12 @@ class LogElection(ABC):
         self.leader, self.ticks_without_leader, self.grace_ticks = None, self.node.tuning.canvass_ticks, 0
         self.node.set_timer("tick", 0.0, self.node.tuning.hurry_ms / 1000)
 
+    def forget_time(self) -> None:
+        """Forget how much time has passed, as if this replica had heard from no leader for long."""
+        self.tick_count = self.canvass_began = self.ticks = self.grace_ticks = self.failures = self.wait_ms = 0
+        self.ticks_without_leader = self.node.tuning.canvass_ticks
+        self.round_trips.forget()
+
     # --- support ----------------------------------------------------------------------------------------------------
 
     def supports(self) -> bool:

@@ -197,6 +197,15 @@ class LogLeadership(ABC):
         self._promote()
         return True
 
+    def forget_time(self) -> None:
+        """Forget how much time has passed, and what was measured of the peers. What is sent, and not answered, is overdue."""
+        self.beat, self.hand_over_beats = -1, 0  # the next beat is number 0, as that of the first heartbeat
+        self.time_ms = self.state.time_ms
+        for measured in (self.last_contact, self.disconnected, self.commits, self.commit_ms):
+            measured.clear()
+        for flight in self.flights.values():
+            flight.beats = self.node.tuning.send_again_beats
+
     def note_contact(self, peer: NodeId) -> None:
         self.last_contact[peer] = self.beat
         self.disconnected.pop(peer, None)

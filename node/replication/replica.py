@@ -21,7 +21,7 @@ from typing import ClassVar, Final
 
 from node.contract import Message, NodeId, Request, Status, Stored, Value
 from node.frames import CommandFrame, ReadFrame
-from node.log_contract import Log, LogAlgorithm, LogNode, LogProgress, StoredProgress
+from node.log_contract import Effect, Log, LogAlgorithm, LogNode, LogProgress, StoredProgress
 from node.machines import DEFAULT
 from node.machines.once import OnceMachine
 from node.quorum import Ballot
@@ -43,6 +43,7 @@ class LogReplica(LogAlgorithm):
     """One replica of a log. Its parts are made from the classes named here, so a subclass can replace one."""
 
     may_doubt = True
+    clocks = ("tick", "anew")
     state_class: ClassVar[type[ReplicatedState]] = ReplicatedState
     doubts_class: ClassVar[type[Doubts]] = Doubts
     slow_disk_class: ClassVar[type[SlowDisk]] = SlowDisk
@@ -209,6 +210,29 @@ class LogReplica(LogAlgorithm):
             waiting and len(self.log.records[self.log.commit].batch) > tuning.small_batch_bytes
         ):
             self.apply_deferred()
+
+    # --- exploring without time ---------------------------------------------------------------------------------------
+
+    def election_timeout(self) -> None:
+        self.apply_deferred()
+        if self.leader is not None:
+            self.become_following(None)
+        elif self.node.id in self.configuration.voters:
+            self.election.become_running(self.configuration)
+
+    def forget_time(self) -> None:
+        self.apply_deferred()
+        self.election.forget_time()
+        if self.leader is not None:
+            self.leader.forget_time()
+
+    def effect_of(self, sender: NodeId, message: Message) -> Effect:
+        match message:
+            case HeartbeatAck(ballot, round_):  # what it says of time is forgotten at once
+                confirms = self.leader is not None and ballot == self.leader.ballot
+                known = self.leader.confirmed.get(sender, 0) if self.leader is not None and confirms else round_
+                return Effect.NONE if round_ <= known else Effect.ANY
+        return Effect.ANY
 
     # --- messages that every log has ----------------------------------------------------------------------------------
 

@@ -57,6 +57,11 @@ class RoundTrips:
         self.measured.clear()
         self.reported_ms = min(wait_ms, self.wait_ms_max)
 
+    def forget(self) -> None:
+        """Forget every measurement."""
+        self.measured.clear()
+        self.reported_ms = 0
+
     def wait_ms(self, peer: NodeId) -> int:
         """Return how long to wait for an answer of `peer`, in milliseconds; 0 if answers come within a tick."""
         measured = self.measured.get(peer)

@@ -35,8 +35,9 @@ from node.algorithms.multipaxos.messages import (
     LogRejected,
     Support,
 )
+from node.algorithms.multipaxos.past import effect_on
 from node.contract import Message, NodeId
-from node.log_contract import LeaderMessage, LogNode, Record
+from node.log_contract import Effect, LeaderMessage, LogNode, Record
 from node.quorum import Ballot
 from node.replication.clients import Clients
 from node.replication.messages import (
@@ -233,6 +234,10 @@ class MultiPaxos(LogReplica):
         for number, records in enumerate(parts):
             promise = LogPromise(ballot, number, len(parts), self.acceptor.commit, records, doubt, doubts)
             self.node.send(sender, promise)
+
+    def effect_of(self, sender: NodeId, message: Message) -> Effect:
+        effect = effect_on(self.election, self.leader, sender, message)
+        return super().effect_of(sender, message) if effect is None else effect
 
     # --- what judges and tools ask ------------------------------------------------------------------------------------
 

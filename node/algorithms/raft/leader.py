@@ -211,6 +211,12 @@ class RaftLeadership(LogLeadership):
                         to.next_slot = to.match + 1
                     self._append_to(member, to, {})
 
+    def forget_time(self) -> None:
+        super().forget_time()
+        for to in self.members.values():
+            if to.sent >= 0:
+                to.sent = self.node.tuning.send_again_beats
+
     def ask_heir(self, to: NodeId) -> None:
         """Ask the heir to run, once its log is this leader's: otherwise it could not win (section 3.10)."""
         if self.match_of(to) == self.log.last:

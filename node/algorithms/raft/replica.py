@@ -22,6 +22,7 @@ Judges and tools speak of ballots. That of a leader is its term with its id, and
 leader. That which a replica has promised is its term with its vote.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from node.algorithms.raft.election import RaftElection
@@ -39,9 +40,10 @@ from node.algorithms.raft.messages import (
     StaleTerm,
     VoteReply,
 )
+from node.algorithms.raft.past import effect_on
 from node.algorithms.raft.snapshots import RaftSnapshots
 from node.contract import Message, NodeId
-from node.log_contract import LeaderMessage, LogNode, RecordId
+from node.log_contract import Effect, LeaderMessage, LogNode, RecordId
 from node.quorum import NO_BALLOT, Ballot
 from node.replication.clients import Clients
 from node.replication.configuration import Configuration
@@ -286,6 +288,10 @@ class Raft(LogReplica):
         if self.leader is not None:
             self.node.send(to, InstallSnapshot(self.leader.ballot, *self.log.snapshot, self.log.snapshot_ballot))
 
+    def effect_of(self, sender: NodeId, message: Message) -> Effect:
+        effect = effect_on(self.election, self.leader, self.matched_with, self.matched, sender, message)
+        return super().effect_of(sender, message) if effect is None else effect
+
     # --- what judges and tools ask ----------------------------------------------------------------------------------
 
     @property
@@ -304,6 +310,10 @@ class Raft(LogReplica):
     @classmethod
     def candidacy_in(cls, message: Message) -> Ballot | None:
         return message.ballot if isinstance(message, RequestVote) else None
+
+    @classmethod
+    def interchangeable(cls, members: Sequence[NodeId], called: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        return tuple(members)  # terms are compared for order, and no names
 
     @classmethod
     def request_to_lead(cls, ballot: Ballot) -> Message:

@@ -8,7 +8,7 @@ import pytest
 from harness.mutants import majority_and_leader, paxos
 from harness.replay.schedule import Schedule, load
 from harness.virtual.bounds import Bounds
-from harness.virtual.explorer import Exploration, TooLarge, run_explore
+from harness.virtual.explorer import Exploration, run_explore
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NodeState, freeze_node, thaw_node
@@ -296,8 +296,3 @@ def test_nodes_whose_order_matters_are_not_exchanged() -> None:
         space = ClusterSpace(load_algorithm(algorithm), Bounds(symmetry=True))
         assert space.symmetry is not None
         assert len(space.symmetry.renamings) == 1
-
-
-def test_a_log_is_not_explored() -> None:
-    with pytest.raises(TooLarge, match="consensus simulate"):
-        run_explore("multipaxos")
