@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 from node.contract import Message, NodeId
 
 #: The machine of a `ReadFrame` by which a client asks whether its watches still wait at the leader. Its one question is the
-#: list of the numbers of their frames. The answer is `[[number, …], [number, …], {machine: version}]`: those to ask again,
-#: since they are unknown here; those that are not looked at yet; and the versions up to which all others have seen every
-#: change. The leader drops the earlier watches of the client that are not in the list, and ends a watch for which its client
-#: has not asked so for 30 s.
+#: list of the numbers of their frames. The answer is `[[number, …], [number, …], {machine: version}, ms]`: those to ask
+#: again, since they are unknown here; those that are not looked at yet; the versions up to which all others have seen every
+#: change; and how long the client waits at least before it asks so again, in milliseconds. The leader drops the earlier
+#: watches of the client that are not in the list, and ends a watch for which its client has not asked so for 30 s.
 WATCHES: Final = "watches"
 
 

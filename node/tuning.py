@@ -197,6 +197,10 @@ class Tuning:
     watch_beats: int = _setting(
         600, 1, 100_000, "beats", "A watch for which its client has not asked for so many beats ends.", drawn=(10,)
     )
+    watch_checks_per_s: int = _setting(
+        500, 1, 1_000_000, "checks",
+        "How many clients a second ask a leader for their watches; it lets more clients ask less often.",
+    )  # fmt: skip
     # --- slow disks -------------------------------------------------------------------------------------------------
     slow_report_ms: int = _setting(
         10, 0, 50, "ms", "A node reports a commit that takes as long to its algorithm.", drawn=(0,)

@@ -106,7 +106,7 @@ class FixedLeaderLog(LogAlgorithm):
 
     def read(self, frame: ReadFrame) -> bytes:
         if frame.machine == WATCHES:  # no watch waits here: it is answered at once, and its client asks again
-            return pack_unchecked((((unpack_unchecked(frame.packed)[0], (), self.state.versions()),), ()))
+            return pack_unchecked((((unpack_unchecked(frame.packed)[0], (), self.state.versions(), 0),), ()))
         payload = self.state.read(frame.machine, frame.packed, frame.seen)
         return self.state.nothing_new(frame.machine) if isinstance(payload, NotYet) else payload
 

@@ -84,6 +84,7 @@ EXCEPTIONS = {
     ),
     "node/wording.py": {"_NEAREST_MAX": SHOWN, "_SIMILARITY_MIN": SHOWN},
     "cluster/clients/client.py": {"TIMEOUT_S": "the default of an argument", "_STEP_S": POLL},
+    "cluster/clients/connections.py": {"_SOCKETS_MAX": "a limit of libzmq"},
     "cluster/clients/lease_renewal.py": {"_SHORTEST_S": POLL},
     "cluster/clients/lock_queue.py": {"LEAST_S": "a reply's time when the caller's is nearly up; the caller's is drawn"},
     "cluster/clients/log_call.py": {"COMMAND_BYTES_MAX": API},
@@ -92,7 +93,7 @@ EXCEPTIONS = {
         "TIMEOUT_S": "the default of an argument",
         "TTL_S": "the default of an argument",
         "PAGE": "an answer has at most `kv_answer_entries` or `members_answer`, which are settings",
-        "_STREAM_WAIT_S": "a leader ends a watch after `watch_beats`, which is a setting",
+        "_STREAM_WAIT_S": "a leader ends a watch that its client does not ask for after `watch_beats`, which is a setting",
         "_SECONDS_MAX": API,
     },
 }  # fmt: skip

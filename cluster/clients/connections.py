@@ -1,11 +1,15 @@
 """A client's sockets: one to each node that it has sent to. A poller or an event loop watches them."""
 
-from typing import Any, Protocol
+import resource
+from typing import Any, Final, Protocol
 
 import zmq
 
 from node.contract import NodeId
 from node.transport import Poller, receive_now, send_now, tuned
+
+#: The most sockets that a ZeroMQ context can have (ZMQ_SOCKET_LIMIT). Its default, 1,023, is used up by a hundred clients.
+_SOCKETS_MAX: Final = 65_535
 
 
 class Watcher(Protocol):
@@ -35,7 +39,7 @@ class Connections:
             watcher: what watches the sockets.
             monitors: whether each socket has a monitor. It takes two more descriptors.
         """
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self._context = _context()
         self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes] | None]] = {}
         self._node_of: dict[zmq.Socket[bytes], NodeId] = {}  # sockets and monitors
         self._watcher = watcher
@@ -100,6 +104,14 @@ class Connections:
         """Close every socket."""
         for node in list(self._sockets):
             self._close(node)
+
+
+def _context() -> zmq.Context[zmq.Socket[bytes]]:
+    """Return the process's context, with room for as many sockets as the process may open descriptors."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX if soft == resource.RLIM_INFINITY else min(soft, _SOCKETS_MAX))
+    return context
 
 
 def shared_poller() -> Poller:

@@ -37,8 +37,9 @@ TIMEOUT_S: Final = 5.0
 TTL_S: Final = 10.0
 #: How many items an answer holds at most; a stream asks again for the rest.
 PAGE: Final = 1_000
-#: How long the leader holds back the answer to each question of an endless stream, in seconds.
-_STREAM_WAIT_S: Final = 30.0
+#: How long the leader holds back the answer to each question of an endless stream, in seconds. It may be long: the client
+#: asks at intervals whether all its questions still wait (`watches.py`), and each question costs a round of the leader's.
+_STREAM_WAIT_S: Final = 600.0
 _streams: Final = count()
 _SECONDS_MAX: Final = 1e9
 

@@ -380,7 +380,7 @@ class Pipeline:
     def _deliver(self, frame: _Frame, payload: bytes, now: float) -> None:
         results, errors = unpack_unchecked(payload)
         if not frame.calls and not frame.sequence:
-            self._watches.checked(*results[0])
+            self._watches.checked(now, *results[0])
         if frame.sequence:
             self._used = now
         if frame.sequence < 0:

@@ -140,8 +140,12 @@ class OpenWatches:
         self._asked_by_check = tuple(self._watches)
         return list(self._asked_by_check)
 
-    def checked(self, unknown: list[int], not_seen_yet: list[int], versions: Mapping[str, int]) -> None:
-        """Take in the leader's answer to a check: see `node.frames.WATCHES`."""
+    def checked(
+        self, now: float, unknown: list[int], not_seen_yet: list[int], versions: Mapping[str, int], pause_ms: int
+    ) -> None:
+        """Take in the leader's answer to a check, which came at `now`: see `node.frames.WATCHES`."""
+        if self._check_at > 0:  # no doubt has come up since it was asked
+            self._check_at = max(self._check_at, now + pause_ms / 1000)
         without = {*unknown, *not_seen_yet}
         for number in self._asked_by_check:
             watch = self._watches.get(number)

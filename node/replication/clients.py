@@ -77,7 +77,12 @@ class Clients:
                 unknown = leader.watches.still_open(request.client, numbers, leader.beat)
                 requests = [question.waiter.request for question in leader.unconfirmed()] if unknown else []
                 coming = [number for client, number in requests if client == request.client]
-                result = [[number for number in unknown if number not in coming], coming, self.state.versions()]
+                result = [
+                    [number for number in unknown if number not in coming],
+                    coming,
+                    self.state.versions(),
+                    leader.watches.pause_ms,
+                ]
                 self.answer(Waiter(request), pack_unchecked(((result,), ())))
             case _:
                 self.node.refuse(request, "a client asks for its watches with one list of numbers")

@@ -6,9 +6,9 @@ A watch is kept under its topic (see `node/machine.py`). A change asks only the 
 change: one look-up for each length of a topic that any watch has. So watches of other topics cost a change nothing, however
 many there are.
 
-A watch has a time, after which its client is answered that there is nothing new. A client that has many watches open asks
-at intervals, in one frame, whether they still wait here (`still_open`). So a long wait is not silence, a watch that was
-lost on its way is asked again, and a watch that its client has given up is dropped.
+A watch has a time, after which its client is answered that there is nothing new. A client that has watches open asks at
+intervals, in one frame, whether they still wait here (`still_open`), and less often if there are very many clients. So a long
+wait is not silence, a watch that was lost on its way is asked again, and a watch that its client has given up is dropped.
 
 Rules
 -----
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from node.contract import NodeId, Request
+from node.machine import BEAT_MS
 from node.tuning import SHIPPED, Tuning
 
 
@@ -92,7 +93,7 @@ class Watches:
     """The watches of one leadership."""
 
     def __init__(self, tuning: Tuning = SHIPPED) -> None:
-        self._unasked_beats = tuning.watch_beats
+        self._unasked_beats, self._checks_per_s = tuning.watch_beats, tuning.watch_checks_per_s
         self._clients: dict[str, dict[int, _Watch]] = {}  # by client and number of the request
         self._topics: dict[str, _Topics] = {}  # by machine
         self._due: dict[int, list[_Watch]] = {}  # by beat; may also hold watches that are open no more
@@ -100,6 +101,15 @@ class Watches:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def pause_ms(self) -> int:
+        """How long a client waits at least before it asks again whether its watches still wait, in milliseconds.
+
+        So the questions of very many clients cost a bounded share of the leader's time. No client asks so seldom that its
+        watches end.
+        """
+        return min(len(self._clients) * 1000 // self._checks_per_s, self._unasked_beats * BEAT_MS // 2)
 
     def __iter__(self) -> Iterator[Question]:
         return (watch.question for watches in self._clients.values() for watch in watches.values())

@@ -158,14 +158,33 @@ def test_a_real_peer(peer: str, is_there: bool) -> None:
 
 def test_watchers(capsys: pytest.CaptureFixture[str]) -> None:
     for seconds in ("0.2", "3", "20"):  # a busy machine may do nothing in so short a time
-        arguments = ("--watchers", "0,300", "--rounds", "2", "--shape", "16:2", "--time", seconds)
-        rows = bench(capsys, "watchers", *arguments)["rows"]
+        arguments = (
+            "--watchers",
+            "0,300",
+            "--rounds",
+            "2",
+            "--shape",
+            "16:2",
+            "--time",
+            seconds,
+            "--per-client",
+            "150",
+            "--hold",
+            "0.2",
+        )
+        found = bench(capsys, "watchers", *arguments)
+        rows = found["rows"]
         if all(row["puts_per_s_lowest"] > 0 for row in rows):
             break
     assert [(row["watchers"], row["woken"], row["ended"]) for row in rows] == [(0, 0, 0), (300, 0, 0)]
     for row in rows:
         assert 0 < row["puts_per_s_lowest"] <= row["puts_per_s"]
-        assert row["ratio"] == row["puts_per_s"] / rows[0]["puts_per_s"]
+        assert 0 < row["leader_us"] < row["nodes_us"]
+        assert row["idle_ms_per_s"] > 0
+        assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+    assert rows[0]["ratio"] == rows[0]["processor_ratio"] == 1
+    verdicts = {"shown", "not shown", "refuted"}
+    assert {found["within_a_tenth"], found["processor_within_a_tenth"]} <= verdicts
 
 
 @NEEDS_CHROMIUM

@@ -168,6 +168,22 @@ def test_one_client_holds_many_watches_and_each_gets_its_own_change(world: LogWo
     assert all(isinstance(call.outcome, NotKnown) for call in watches if call is not watches[7])
 
 
+def test_a_client_asks_for_its_watches_as_seldom_as_the_leader_lets_it() -> None:
+    world = LogWorld(tuning=Tuning(watch_checks_per_s=1, watch_beats=160))
+    leader = world.wait_leader()
+    clients = [world.clients[name].pipeline for name in "cd"]
+    watches = [world.watch(name, "quiet", 0, wait_s=60.0) for name in "cd"]
+    world.pass_s(3.0)
+    sent = sum(client._number for client in clients)
+    world.pass_s(20.0)
+    assert sum(client._number for client in clients) - sent <= 21  # two clients, and one question a second
+    world.crash(leader)
+    world.wait_leader(leader)
+    world.pass_s(4.0)  # they ask two seconds after the last time, get no reply, and ask the others
+    assert waiting(world) == 2
+    assert [call.outcome for call in watches] == [None, None]
+
+
 def test_a_watch_that_finds_no_leader_in_time_was_not_sent() -> None:
     world = LogWorld()
     world.cut(("c",), world.members)

@@ -3,6 +3,7 @@
 from node.contract import Request
 from node.machine import BEAT_MS
 from node.replication.watches import Question, Waiter, Watches
+from node.tuning import Tuning
 
 UNASKED_BEATS = 30_000 // BEAT_MS
 
@@ -84,3 +85,14 @@ def test_a_client_that_asks_for_its_watches_learns_which_are_unknown_and_drops_t
     assert numbers(watches.take_given_up(Request("c", 5), [1, 3, 4])) == [2]
     held = sorted(question.waiter.request for question in watches)
     assert held == [("c", 1), ("c", 3), ("c", 9), ("other", 1)]  # 9 came after the question
+
+
+def test_very_many_clients_are_asked_to_come_less_often_but_often_enough() -> None:
+    watches = Watches(Tuning(watch_checks_per_s=10, watch_beats=40))
+    pauses_ms = []
+    for client in range(30):
+        watches.add(watch(f"c{client}", 1), "a", 0)
+        watches.add(watch(f"c{client}", 2), "b", 0)
+        pauses_ms.append(watches.pause_ms)
+    assert pauses_ms[:3] == [100, 200, 300]
+    assert max(pauses_ms) == pauses_ms[-1] == 40 * BEAT_MS // 2  # a watch for which nobody asks for 40 beats ends
