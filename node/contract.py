@@ -34,6 +34,8 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple, NewType, TypeAlias
 
 from node.quorum import Ballot, NodeId, majority
+from node.tuning import SHIPPED, Tuning
+from node.wording import BadInput
 
 __all__ = [
     "Algorithm",
@@ -49,10 +51,6 @@ __all__ = [
     "Value",
     "check_stored",
 ]
-
-
-class BadInput(ValueError):
-    """The caller gave what cannot be used. The message says what is wanted; nothing was changed."""
 
 
 class ContractBroken(Exception):
@@ -140,6 +138,8 @@ class Node(ABC):
     """Every node of the cluster, this one included, in the order of the spec."""
     disk: MutableMapping[str, Stored]
     """The durable keys and values of this variable. An assignment is on disk before any output of its turn leaves."""
+    tuning: Tuning = SHIPPED
+    """The settings of the cluster: sizes, counts and times, which a spec or a run may set otherwise. Few are for one variable."""
 
     @property
     def peers(self) -> tuple[NodeId, ...]:

@@ -110,7 +110,7 @@ class InstanceNode(Node):
     def __init__(self, core: Collector, variable: str) -> None:
         self._core, self._variable = core, variable
         self.id, self.members = core.node, core.members
-        self.disk = core.disk.variable(variable)
+        self.disk, self.tuning = core.disk.variable(variable), core.tuning
         self._checked: Message | None = None
         """The last message that was checked: a broadcast is checked once."""
 
@@ -165,7 +165,7 @@ class LogInstanceNode(InstanceNode, LogNode):
 
     def __init__(self, core: Collector, variable: str) -> None:
         super().__init__(core, variable)
-        self.log, self.machines, self.tuning = core.disk.log, core.machines, core.tuning
+        self.log, self.machines = core.disk.log, core.machines
         self._known: dict[type[Message], None] = {}
         """The classes of which a message was checked. A log checks the first of each: its messages are large and many."""
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from node.contract import Algorithm, BadInput, Message, Node, NodeId, Request, Stored, Value
 from node.frames import CommandFrame, ReadFrame
 from node.quorum import Ballot
-from node.tuning import SHIPPED, Tuning
 
 if TYPE_CHECKING:  # a node without a log starts without it
     from node.replication.state import ReplicatedState
@@ -36,9 +35,7 @@ __all__ = [
     "LogProgress",
     "Record",
     "RecordId",
-    "SHIPPED",
     "StoredProgress",
-    "Tuning",
 ]
 
 
@@ -174,8 +171,6 @@ class LogNode(Node):
     """This node's durable log, under the same rule as `disk`."""
     machines: tuple[str, ...] = ()
     """The names of the machines that the log drives. Empty: the standard ones."""
-    tuning: Tuning = SHIPPED
-    """The settings of the cluster: sizes, counts and times, which a spec or a run may set small."""
 
     @property
     def doubt(self) -> Doubt:

@@ -20,8 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
-from node.contract import BadInput
-from node.wording import nearest
+from node.wording import BadInput, nearest
 
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
@@ -376,6 +375,21 @@ class Tuning:
     client_same_node_ms: int = _setting(
         1_000, 10, 60_000, "ms", "A proposal or query at one node is sent to it again after this time.", drawn=(200,)
     )
+
+    # --- rivals in Paxos, for one variable each ---------------------------------------------------------------------
+    duel_pause_ms: int = _setting(
+        200, 1, 60_000, "ms",
+        "A proposer that a rival has beaten pauses for this, or down to half of it.", drawn=(2, 10, 40),
+    )  # fmt: skip
+    duel_growth: int = _setting(
+        4,
+        2,
+        16,
+        "times",
+        "Each further ballot in a row that is beaten makes the pause so many times longer.",
+        drawn=(2,),
+    )
+    duel_pause_ms_max: int = _setting(10_000, 10, 600_000, "ms", "The longest such pause.", drawn=(640, 2_560))
 
     def __post_init__(self) -> None:
         """Raise BadSetting if a value is out of its range, or if two do not go together."""

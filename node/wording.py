@@ -1,4 +1,4 @@
-"""Words of messages to people that all floors use."""
+"""Words of messages to people that all floors use, and the error that carries one to a caller."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -6,6 +6,10 @@ from typing import Final
 _NEAREST_MAX: Final = 3
 #: From 0 to 1, as difflib counts it. Its own default, 0.6, misses a swap of letters in a short name.
 _SIMILARITY_MIN: Final = 0.5
+
+
+class BadInput(ValueError):
+    """The caller gave what cannot be used. The message says what is wanted; nothing was changed."""
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -18,7 +18,9 @@ ROOMS = (
     "cluster/clients",
 )
 
-TEACHING = "the contract of an algorithm of one variable has no settings; clocks that run wrong stretch its timers"
+TEACHING = (
+    "a page of teaching, which repeats what is idempotent, or grows by itself; clocks that run wrong stretch its timers"
+)
 API = "what clients may send, the same for all versions that talk to each other; more is refused before it reaches any state"
 FORMAT = "a format on the disk or on the wire"
 SHOWN = "what a person is shown; nothing else rests on it"
@@ -30,9 +32,7 @@ EXCEPTIONS = {
     "node/algorithms/failover.py": {"_ALIVE_S": TEACHING, "_SILENT_S": TEACHING, "_GROWTHS_MAX": TEACHING},
     "node/algorithms/leader.py": {"_ASK_AGAIN_S": TEACHING},
     "node/algorithms/majority.py": {"_AGAIN_S": TEACHING},
-    "node/algorithms/paxos.py": dict.fromkeys(
-        ("_RETRY_S", "_BACKOFF_S", "_BACKOFF_FACTOR", "_BACKOFF_GROWTHS_MAX"), TEACHING
-    ),
+    "node/algorithms/paxos.py": {"_RETRY_S": TEACHING},
     "node/replication/clients.py": {"_FRAME_BYTES_MAX": API},
     "node/replication/doubt.py": {
         "ROUNDS_AT_ONCE": "safety rests on it: more could repeat a ballot",

@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 The client sends a call to a node, and sends it again until a reply comes or the call's time is up. That is safe: a variable is
 set once, so proposing a value twice changes nothing more, and a query changes nothing at all. A call that names no node goes
-on to the next node when the last one has not replied for a while; the first reply counts.
+on to the next node when the last one has not replied for a while; the first reply counts. That while follows the replies seen
+(`patience.py`): where they are slow, a node that works is no reason to make another one a rival of it.
 
 The outcome is definite, `Ok` or `NotDone`, or it is `NotKnown`. Only a reply makes it definite: a timeout never does.
 
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 from cluster.clients.connections import Connections
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome, value_of
+from cluster.clients.patience import Patience
 from cluster.clients.sharing import ThreadSharing
 from cluster.errors import NoSuchNode
 from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
@@ -79,7 +81,7 @@ class Client:
         self.id = f"{name or 'client'}-{uuid.uuid4().hex[:12]}"
         self._addresses = addresses
         self._on_outcome = on_outcome
-        self._same_node_s, self._next_node_s = tuning.client_same_node_ms / 1000, tuning.client_next_node_ms / 1000
+        self._tuning, self._patience = tuning, Patience(tuning)
         self._codec = Codec(cluster, ())
         self._poller = Poller()
         self._sharing = ThreadSharing()
@@ -240,8 +242,9 @@ class Client:
                 )
                 self._send(call.nodes[call.sends % len(call.nodes)], Envelope(self.id, 0, call.variable, message))
                 call.sends += 1
-                pause_s = self._same_node_s if len(call.nodes) == 1 else self._next_node_s
-                call.send_at = min(now + pause_s, call.deadline)
+                tuning = self._tuning
+                least_ms = tuning.client_same_node_ms if len(call.nodes) == 1 else tuning.client_next_node_ms
+                call.send_at = min(now + self._patience.at_least(least_ms), call.deadline)
 
     def _send(self, node: NodeId, envelope: Envelope) -> None:
         address = self._addresses().get(node)
@@ -273,7 +276,9 @@ class Client:
                 case Reply(number, _, str(reason)) if number in self._calls:
                     self._refused(self._calls[number], node, reason)
                 case Reply(number, value) if number in self._calls:
-                    self._finish(self._calls[number], Ok(None if value is None else decode_value(value), node))
+                    call = self._calls[number]
+                    self._patience.replied(time.monotonic() - call.deadline + call.timeout_s)
+                    self._finish(call, Ok(None if value is None else decode_value(value), node))
         except Malformed:
             pass  # damaged on its way; the call is sent again
 

@@ -1,4 +1,4 @@
-"""How long a client waits for a leader's reply before it takes the leader for lost.
+"""How long a client waits for a reply before it takes the leader for lost, or asks another node.
 
 Theory of operation
 -------------------
@@ -21,9 +21,13 @@ class Patience:
     @property
     def wait_s(self) -> float:
         """How long to wait for the next reply."""
+        return self.at_least(self._tuning.client_patience_ms)
+
+    def at_least(self, least_ms: int) -> float:
+        """Return how long to wait for the next reply, if that is no shorter than `least_ms`, in seconds."""
         tuning = self._tuning
         usual_s = tuning.client_patience_times * min(self._took_s, default=0.0)
-        return min(max(tuning.client_patience_ms / 1000, usual_s), tuning.client_patience_ms_max / 1000)
+        return max(least_ms / 1000, min(usual_s, tuning.client_patience_ms_max / 1000))
 
     def replied(self, took_s: float) -> None:
         """Take in that a frame was answered `took_s` seconds after it was sent first."""

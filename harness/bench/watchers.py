@@ -39,7 +39,7 @@ TENTH: Final = 0.1
 _CONFIDENCE: Final = 0.95
 _RESAMPLES: Final = 2_000
 _WARM_UP_S: Final = 0.2
-_READY_S: Final = 60.0
+_READY_S: Final = 300.0
 _CHECK_INTERVAL_S: Final = 0.05
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any, Final, NamedTuple
 
+from harness.faults.drawn_settings import draw_duels
 from harness.virtual.plots import draw_plots, draw_turns, with_moment
 from harness.virtual.scheduled_events import (
     ONE_INPUT,
@@ -28,7 +29,7 @@ from harness.virtual.scheduled_events import (
 )
 from node.contract import NodeId
 from node.quorum import majority
-from node.tuning import SHIPPED, Tuning
+from node.tuning import SHIPPED, Tuning, tuning_of
 
 #: How long the recovery phase lasts at most, in virtual time.
 RECOVERY_S: Final = 20.0
@@ -90,6 +91,8 @@ class FaultSchedule:
     recovery_colours: tuple[str, ...]
     """The values that are proposed in the recovery phase."""
     turns: TurnConditions = ONE_INPUT
+    tuning: Tuning = SHIPPED
+    """The settings of the cluster."""
 
     @property
     def newcomers(self) -> tuple[NodeId, ...]:
@@ -100,11 +103,6 @@ class FaultSchedule:
     def endpoints(self) -> tuple[str, ...]:
         """The nodes, and for a log the clients: all that send and receive packets."""
         return self.members
-
-    @property
-    def tuning(self) -> Tuning:
-        """The settings of the cluster."""
-        return SHIPPED
 
     def to_json(self) -> dict[str, Any]:
         """Return the fault schedule as plain data."""
@@ -160,6 +158,7 @@ def draw_fault_schedule(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> 
         survivors=tuple(sorted(survivors)),
         recovery_colours=colours[-2:],
         turns=draw_turns(more),
+        tuning=tuning_of(draw_duels(Random(f"settings/{seed}/{nodes}/{values}"))),
     )
 
 

@@ -37,7 +37,7 @@ from harness.virtual.scheduled_events import (
 )
 from harness.virtual.steps import LastCommit
 from node.contract import NodeId
-from node.tuning import SHIPPED, Tuning, tuning_of
+from node.tuning import tuning_of
 from node.wire import encode_value
 
 _COLOURS: Final = ("blue", "red", "green")
@@ -59,7 +59,6 @@ class LogFaultSchedule(FaultSchedule):
     """
 
     clients: tuple[str, ...] = ()
-    tuning: Tuning = SHIPPED
     others: tuple[NodeId, ...] = ()
     """The value of `newcomers`."""
     all_lead: bool = False

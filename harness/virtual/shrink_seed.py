@@ -18,7 +18,6 @@ from harness.virtual.cluster import VirtualCluster, run
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.fault_schedule import FaultSchedule, LinkConditions
 from harness.virtual.judge import STEPWISE, Violation
-from harness.virtual.log_fault_schedule import LogFaultSchedule
 from harness.virtual.scheduled_events import ONE_INPUT, ScheduledEvent, ScheduledPlot
 from harness.virtual.simulation_settings import SimulationSettings
 from harness.virtual.steps import Step, TakeOwnMessages, Turn, inputs_of, plain
@@ -149,10 +148,8 @@ def _with_fewer_faults(fault_schedule: FaultSchedule, breaks: Callable[[FaultSch
 
 def _with_fewer_settings(fault_schedule: FaultSchedule, breaks: Callable[[FaultSchedule], bool]) -> FaultSchedule:
     """Return a fault schedule that still breaks the property, with the fewest settings that are not as shipped."""
-    if not isinstance(fault_schedule, LogFaultSchedule):
-        return fault_schedule
 
-    def with_settings(kept: Sequence[tuple[str, int]]) -> LogFaultSchedule:
+    def with_settings(kept: Sequence[tuple[str, int]]) -> FaultSchedule:
         return replace(fault_schedule, tuning=tuning_of(dict(kept)))
 
     def breaks_with(kept: Sequence[tuple[str, int]]) -> bool:

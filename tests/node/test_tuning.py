@@ -31,7 +31,12 @@ def test_draws_are_in_range_and_reach_every_value_that_is_to_be_drawn() -> None:
     drawn = [draw_settings(Random(seed), keeps_log=True) for seed in range(200)]
     assert all(tuning_of(settings).changed() == settings for settings in drawn)
     met = {(name, value) for settings in drawn for name, value in settings.items()}
+    other = [draw_settings(Random(seed), keeps_log=False) for seed in range(200)]
+    assert all(tuning_of(settings).changed() == settings for settings in other)
+    met |= {(name, value) for settings in other for name, value in settings.items()}
     assert met >= {(name, value) for name, each in SETTINGS.items() for value in each.drawn if value != each.default}
+    assert not any("duel_pause_ms" in settings for settings in drawn)
+    assert sum(settings.get("duel_pause_ms", 200) < 200 for settings in other) > 80  # rivals often beat each other
     assert all(len({"pipeline", "batch_bytes", "intake_max"} & settings.keys()) <= 1 for settings in drawn)
     assert 20 < sum(not settings for settings in drawn) < 80  # as shipped, often
     assert drawn == [draw_settings(Random(seed), keeps_log=True) for seed in range(200)]

@@ -49,3 +49,13 @@ def test_a_client_of_a_slow_cluster_comes_to_send_each_frame_once() -> None:
     for number in range(6):
         world.do("c", "put", "k", b"again %d" % number)
     assert pipeline.sent_again == before
+
+
+def test_the_wait_for_a_node_before_another_one_is_asked_follows_replies_from_its_own_least() -> None:
+    patience = Patience()
+    assert patience.at_least(700) == 0.7
+    patience.replied(0.01)
+    assert patience.at_least(700) == 0.7
+    slow = Patience()
+    slow.replied(1.5)
+    assert slow.at_least(700) == 3.0
