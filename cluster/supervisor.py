@@ -11,13 +11,14 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cluster.cluster import Cluster
 from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
 from cluster.folder_mark import SPEC_NAME, SUPERVISOR_LOG_NAME
 from cluster.membership import add_learner, leading_node, remove_node
+from cluster.node_set import NodeSet, ProcessControl
 from cluster.processes import ProcessState, memory_bytes
 from cluster.safe_output import SafeOutput, full_disk
 from cluster.supervisor_file import publish_supervisor, withdraw_supervisor
@@ -29,37 +30,18 @@ _STATUS_S: Final = 0.5
 _CHANGE_S: Final = 5.0  # no other request is served meanwhile
 
 
-class ProcessControl(Protocol):
-    """Acts on the processes of nodes. `Cluster` does it; each method returns what proves the act, per node."""
-
-    def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Send SIGKILL to each node."""
-
-    def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Send SIGTERM to each node, and wait for its end."""
-
-    def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Send SIGSTOP to each node."""
-
-    def resume(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Send SIGCONT to each node."""
-
-    def restart(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Start each node again on its disk."""
-
-
 class Supervisor:
     """Serves one cluster until it is stopped."""
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: NodeSet,
         more_verbs: Mapping[str, Verb],
         report: Callable[[str], None],
         trouble: Callable[[], str | None],
         process_control: ProcessControl | None = None,
         *,
-        root: Path | None = None,
+        root: Path,
         marker: str = SPEC_NAME,
         address: Callable[[NodeId], str | None] | None = None,
     ) -> None:
@@ -67,16 +49,16 @@ class Supervisor:
 
         Args:
             cluster: a running cluster. The caller has launched it, and stops it.
-            more_verbs: the verbs of the floor above, such as cutting links.
+            more_verbs: the verbs of the floor above, such as cutting links, and `own_verbs` for nodes of ours.
             report: called with a line for people whenever a node's state has changed.
             trouble: returns what is wrong with the process between the nodes, in a line for people, or None. Called often.
             process_control: kills nodes and starts them again; None: the cluster does.
-            root: the cluster's folder; None: that of its spec.
+            root: the cluster's folder.
             marker: the name of a file without which the folder is no cluster's folder any more.
             address: of nodes that are not ours, which report no status: where clients reach each, if they can.
         """
         self._address = address
-        self._root = cluster.spec.root if root is None else root
+        self._root = root
         self._marker = marker
         self._cluster = cluster
         self._report, self._trouble = report, trouble
@@ -89,15 +71,12 @@ class Supervisor:
         control = process_control or cluster
         self._verbs: dict[str, Verb] = {
             "ps": self.ps,
-            "where": self.where,
             "kill": lambda nodes: self._act(nodes, {ProcessState.UP, ProcessState.SUSPENDED}, control.kill),
             "terminate": lambda nodes: self._act(nodes, {ProcessState.UP}, control.terminate),
             "suspend": lambda nodes: self._act(nodes, {ProcessState.UP}, control.suspend),
             "resume": lambda nodes: self._act(nodes, {ProcessState.SUSPENDED}, control.resume),
             "restart": lambda nodes: control.restart(*self.resolve(nodes)),
             "resolve": lambda nodes: list(self.resolve(nodes)),
-            "add_learner": lambda node: add_learner(cluster, node),
-            "remove_node": lambda node: remove_node(cluster, node, _CHANGE_S),
             "stop": self.stop,
             **more_verbs,
         }
@@ -228,22 +207,6 @@ class Supervisor:
             )
         return rows
 
-    def where(self) -> dict[str, Any]:
-        """Return what a client needs: id, algorithm, machines, settings and seed, and the address and state of each node."""
-        settings = self._cluster.spec.settings
-        addresses = {node: self._cluster.links.client_address(node) for node in self._cluster.nodes}
-        states = {node: str(self._cluster.state(node)) for node in self._cluster.nodes}
-        return {
-            "cluster": settings.cluster,
-            "algorithm": settings.algorithm,
-            "keeps_log": self._cluster.keeps_log,
-            "machines": list(settings.machines),
-            "settings": settings.tuning.changed(),
-            "seed": settings.seed,
-            "addresses": addresses,
-            "states": states,
-        }
-
     def resolve(self, names: str) -> tuple[NodeId, ...]:
         """Return the nodes that `names` stands for, in the spec's order.
 
@@ -287,6 +250,30 @@ class Supervisor:
                     raise WrongState(f"{node} is already {how}")
                 raise WrongState(f"{node} is {how}, but must be {' or '.join(sorted(wanted))}")
         return [{"node": node, **proof} for node, proof in zip(nodes, act(*nodes), strict=True)]
+
+
+def own_verbs(cluster: Cluster) -> dict[str, Verb]:
+    """Return the verbs of a cluster of our own nodes alone: what clients need, and changes of the members."""
+
+    def where() -> dict[str, Any]:
+        """Return what a client needs: id, algorithm, machines, settings and seed, and the address and state of each node."""
+        settings = cluster.spec.settings
+        return {
+            "cluster": settings.cluster,
+            "algorithm": settings.algorithm,
+            "keeps_log": cluster.keeps_log,
+            "machines": list(settings.machines),
+            "settings": settings.tuning.changed(),
+            "seed": settings.seed,
+            "addresses": {node: cluster.links.client_address(node) for node in cluster.nodes},
+            "states": {node: str(cluster.state(node)) for node in cluster.nodes},
+        }
+
+    return {
+        "where": where,
+        "add_learner": lambda node: add_learner(cluster, node),
+        "remove_node": lambda node: remove_node(cluster, node, _CHANGE_S),
+    }
 
 
 def _jsonable(item: Any) -> Any:

@@ -16,7 +16,7 @@ from harness.faults.active import ActiveFault, RepeatingFault, WatchedFault
 from harness.faults.catalogue import fault
 from harness.faults.disk_faults import draw_node_and
 from harness.faults.excuses import Excuse, Kind
-from harness.faults.target import Target, choose_node
+from harness.faults.target import Target, choose_node, own_cluster
 from harness.records.receipts import CLOCK_JUMPS, CLOCK_RATE
 from node.contract import NodeId
 
@@ -110,7 +110,7 @@ def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, r
 
 def _running(experiment: Target, node: NodeId) -> NodeProcess:
     """Return the process of a node that runs. Raises WrongState."""
-    process = experiment.cluster.process(node)
+    process = own_cluster(experiment).process(node)
     if process.pid is None:
         raise WrongState(f"{node} is down: only the clock of a node that runs can be steered")
     return process
@@ -139,7 +139,7 @@ class _ClockWatch:
     def _look(self) -> tuple[int, _Bounds] | None:
         """Return the node's incarnation and how far its clock is ahead; None if it does not reply."""
         asked_s = time.monotonic()
-        status = self._experiment.cluster.status(nodes=[self._node]).get(self._node)
+        status = own_cluster(self._experiment).status(nodes=[self._node]).get(self._node)
         answered_s = time.monotonic()
         if status is None:
             return None

@@ -35,7 +35,7 @@ from harness.faults.excuses import Disturbance, Excuse, Kind
 from harness.faults.last_commit import damage_last_commit
 from harness.faults.link_faults import expand_links
 from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts
-from harness.faults.target import Target, bring_up, choose_node
+from harness.faults.target import Target, bring_up, choose_node, own_cluster
 from node.contract import NodeId
 from node.launcher import EXIT_DISK
 from node.storage.disk import FILE_NAME, inspect
@@ -73,12 +73,12 @@ def draw_node_and(**arguments: Callable[[Random], object]) -> ArgumentDrawer:
 
 
 def _directory(experiment: Target, node: NodeId) -> Path:
-    return experiment.spec.settings.directory(node)
+    return own_cluster(experiment).spec.settings.directory(node)
 
 
 def _need_disk_that_can_fail(experiment: Target, name: str) -> None:
     """Raise BadFault if the nodes do not run on the disk of `harness.faults.power_loss_vfs`."""
-    if experiment.spec.settings.vfs != power_loss_vfs.SPEC:
+    if own_cluster(experiment).spec.settings.vfs != power_loss_vfs.SPEC:
         raise BadFault(
             f"{name} needs a disk that can fail: by hand start with `consensus up --prepare disk`; in Python give the experiment "
             f"vfs={power_loss_vfs.SPEC!r}"
@@ -513,11 +513,11 @@ def _start_second(experiment: Target, chosen: NodeId) -> ActiveFault:
     command = [
         *NODE_COMMAND,
         "--spec",
-        str(experiment.spec.path),
+        str(own_cluster(experiment).spec.path),
         "--id",
         chosen,
         "--booted",
-        str(experiment.spec.booted(chosen)),
+        str(own_cluster(experiment).spec.booted(chosen)),
     ]
     popen, pipe = spawn(command, experiment.folder / "logs" / f"{chosen}-second.log")
     try:

@@ -23,15 +23,15 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import Any, Final
 
-from cluster.cluster import Cluster
 from cluster.errors import BootFailed, WrongState
+from cluster.node_set import NodeSet
 from cluster.processes import ProcessState
 from harness.checkers.evidence import RefusedStart
 from harness.faults.active import LinkFault, ReceiptBuilder
 from harness.faults.excuses import HARMLESS, UNRELIABLE, Disturbance
 from harness.faults.roles import Strike, node_in_role
 from harness.network.installed_rule import InstalledRule
-from harness.network.network import Network
+from harness.network.rule_installer import RuleInstaller
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Hold, Reorder, Rule
 from harness.records.links import DELIVERED, Link
 from harness.records.receipts import Receipt
@@ -64,7 +64,7 @@ class Faults:
     claimed, in seconds.
     """
 
-    def __init__(self, cluster: Cluster, network: Network) -> None:
+    def __init__(self, cluster: NodeSet, network: RuleInstaller) -> None:
         self.cluster, self.network = cluster, network
         self.lock = threading.RLock()
         self._receipts: list[ReceiptBuilder] = []

@@ -22,7 +22,7 @@ from harness.faults.catalogue import DrawnArguments, FaultBudget, fault
 from harness.faults.excuses import Excuse, Kind
 from harness.faults.partitions import links_between
 from harness.faults.roles import Missed
-from harness.faults.target import Target, choose_node
+from harness.faults.target import Target, choose_node, own_cluster
 from harness.records.disks import log_on_disk
 from harness.records.receipts import CHANGE, INDETERMINATE, INSTALLED, REFUSED
 from node.algorithms import load_algorithm
@@ -138,14 +138,14 @@ def _add(
     experiment: Target, name: str, when_it_learns: Callable[[NodeId], None] | None = None
 ) -> tuple[NodeId, ReceiptBuilder]:
     """Add a node and start it. Call `when_it_learns` when it is a member, does not run yet, and so has no vote."""
-    faults, cluster = experiment.faults, experiment.cluster
+    faults, cluster = experiment.faults, own_cluster(experiment)
     with faults.changing:
         before = _voters(experiment)
         used = {*cluster.spec.known_nodes(), *cluster.nodes, *faults.names_given}
         node = next(each for each in (f"n{number}" for number in count(len(used) + 1)) if each not in used)
         faults.names_given.add(node)
         receipt = _begin(experiment, name, "add", node, before, (*before, node))
-        experiment.network.node_joins(node)
+        cluster.links.node_joins(node)
         try:
             with cluster.log_client("nemesis") as client:
                 client.configuration.add(node, _CHANGE_S)
@@ -163,7 +163,7 @@ def _add(
 
 
 def _remove(experiment: Target, rng: Random, node: NodeId | None, name: str) -> ActiveFault:
-    faults, cluster = experiment.faults, experiment.cluster
+    faults, cluster = experiment.faults, own_cluster(experiment)
     with faults.changing:
         before = _voters(experiment)
         if len(before) <= _VOTERS_LEAST:
@@ -226,15 +226,15 @@ def _wait_for_vote(experiment: Target, node: NodeId) -> bool:
 
 def _look(experiment: Target, receipt: ReceiptBuilder) -> None:
     """End the receipt of a change with what the disks of other nodes show of it."""
-    cluster, change = experiment.cluster, receipt.evidence[CHANGE]
-    algorithm = load_algorithm(experiment.spec.settings.algorithm)
+    cluster, change = own_cluster(experiment), receipt.evidence[CHANGE]
+    algorithm = load_algorithm(cluster.spec.settings.algorithm)
     shown: dict[NodeId, str] = {}
     for node, process in cluster.processes.items():
         if node == change["node"] or process.look() is not ProcessState.UP or len(shown) == _DISKS:
             continue
         try:
-            contents = inspect(experiment.spec.settings.directory(node))
-            members = log_on_disk(algorithm, experiment.spec.nodes, contents)
+            contents = inspect(cluster.spec.settings.directory(node))
+            members = log_on_disk(algorithm, cluster.spec.nodes, contents)
         except DiskError:
             continue
         kinds = [kind for kind in ("voters", "learners", "removed") if change["node"] in members.get(kind, ())]

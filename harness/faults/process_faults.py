@@ -19,12 +19,12 @@ from random import Random
 from typing import Any, Final
 
 from cluster.errors import BootFailed, FaultFailed, NoSuchNode, WrongState
-from cluster.processes import ProcessState
+from cluster.processes import NodeProcess, ProcessState
 from harness.faults.active import ActiveFault, EndsOnHeal, RepeatingFault
 from harness.faults.catalogue import BadFault, DrawnArguments, FaultBudget, check_message, fault
 from harness.faults.excuses import Excuse, Kind
-from harness.faults.injector import RUNNING, Faults
-from harness.faults.target import Target, bring_up, choose_node, resolve_nodes
+from harness.faults.injector import RUNNING
+from harness.faults.target import Target, bring_up, choose_node, own_cluster, resolve_nodes
 from harness.faults.trigger import MessageTrigger
 from node.contract import NodeId
 
@@ -187,7 +187,7 @@ def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = N
         with faults.lock:
             faults.kill(chosen)
             for _ in range(times):
-                _kill_while_starting(faults, chosen, rng)
+                _kill_while_starting(own_cluster(experiment).process(chosen), rng)
                 receipt.evidence["killed_while_starting"] += 1
         receipt.bit = True
     except BaseException:
@@ -204,13 +204,12 @@ def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = N
     return EndsOnHeal(end_with_receipt)
 
 
-def _kill_while_starting(faults: Faults, node: NodeId, rng: Random) -> None:
+def _kill_while_starting(process: NodeProcess, rng: Random) -> None:
     """Start the process of a node and kill it before it is ready.
 
     Raises:
         FaultFailed: the node was ready each time before it was killed.
     """
-    process = faults.cluster.process(node)
     most_s = _RECOVERY_S
     for tries_left in reversed(range(_RECOVERY_TRIES)):
         process.launch()
@@ -228,7 +227,7 @@ def _kill_while_starting(faults: Faults, node: NodeId, rng: Random) -> None:
         while process.look() is not ProcessState.DOWN:
             time.sleep(0.001)
         most_s *= 0.6
-    raise FaultFailed(f"{node} was ready each time before it was killed")
+    raise FaultFailed(f"{process.node} was ready each time before it was killed")
 
 
 @fault("kill-at", "process", _DOWN, draw=_draw_at_message)

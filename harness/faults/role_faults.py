@@ -17,7 +17,7 @@ from harness.faults.excuses import Excuse, Kind
 from harness.faults.log_traits import log_traits
 from harness.faults.partitions import links_between
 from harness.faults.roles import Missed
-from harness.faults.target import Target, bring_up, choose_node
+from harness.faults.target import Target, bring_up, choose_node, own_cluster
 from harness.faults.trigger import MessageTrigger
 from harness.network.installed_rule import NotSeen
 from node.contract import NodeId
@@ -190,7 +190,7 @@ def hand_over(
         raise Missed(f"{heir} leads already")
     trigger = MessageTrigger(experiment, [(leader, heir)], request, 1)
     try:
-        with experiment.cluster.log_client("hand-over") as client:
+        with own_cluster(experiment).log_client("hand-over") as client:
             client.configuration.hand_over(heir, _HAND_OVER_S)
         trigger.wait(_HAND_OVER_S)
         if lose == "leader":

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any, Final
 
-from cluster.cluster import Cluster
 from cluster.errors import ConsensusError
 from cluster.membership import leading_node
+from cluster.node_set import NodeSet
 from harness.records.links import Link
 from node.contract import NodeId
 
@@ -50,7 +50,7 @@ class Strike(threading.local):
         self.roles, self.link = {}, link
 
 
-def node_in_role(cluster: Cluster, strike: Strike, role: str, rng: Random) -> NodeId:
+def node_in_role(cluster: NodeSet, strike: Strike, role: str, rng: Random) -> NodeId:
     """Return the node that `role` stands for now, and note it. Raises Missed."""
     found = _find(cluster, strike, role, rng)
     if found is None:
@@ -59,7 +59,7 @@ def node_in_role(cluster: Cluster, strike: Strike, role: str, rng: Random) -> No
     return found
 
 
-def _find(cluster: Cluster, strike: Strike, role: str, rng: Random) -> NodeId | None:
+def _find(cluster: NodeSet, strike: Strike, role: str, rng: Random) -> NodeId | None:
     if role in ("sender", "receiver"):
         end = None if strike.link is None else strike.link[role == "receiver"]
         return end if end in cluster.nodes else None
@@ -80,7 +80,7 @@ def _find(cluster: Cluster, strike: Strike, role: str, rng: Random) -> NodeId | 
     return rng.choice(others) if others else None
 
 
-def _candidate(cluster: Cluster) -> NodeId | None:
+def _candidate(cluster: NodeSet) -> NodeId | None:
     until = time.monotonic() + _CANDIDATE_S
     while True:
         for node, status in cluster.status(_STATUS_S).items():

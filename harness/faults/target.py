@@ -10,26 +10,31 @@ from random import Random
 from typing import Protocol
 
 from cluster.cluster import Cluster
-from cluster.errors import BootFailed
+from cluster.errors import BootFailed, Mistake
+from cluster.node_set import NodeSet
 from cluster.processes import ProcessState
-from cluster.spec import Spec
 from harness.faults.injector import Faults
 from harness.faults.roles import ROLES
-from harness.network.network import Network
+from harness.network.rule_installer import RuleInstaller
 from node.contract import NodeId
 
 
 class Target(Protocol):
-    """A running cluster, with the network and the injector that faults use."""
+    """A running cluster, with the network and the injector that faults use. Its nodes need not be ours."""
 
-    cluster: Cluster
-    network: Network
-    faults: Faults
     algorithm: str
 
     @property
-    def spec(self) -> Spec:
-        """The spec of a cluster of our own nodes. Raises Mistake if the nodes are not ours."""
+    def cluster(self) -> NodeSet:
+        """The nodes and their processes."""
+
+    @property
+    def network(self) -> RuleInstaller:
+        """What stands between them."""
+
+    @property
+    def faults(self) -> Faults:
+        """The injector."""
 
     @property
     def message_types(self) -> Collection[str] | None:
@@ -41,7 +46,14 @@ class Target(Protocol):
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
-        """The names of the nodes, in the order of the spec."""
+        """The names of the nodes, in order."""
+
+
+def own_cluster(experiment: Target) -> Cluster:
+    """Return the cluster of a target whose nodes are ours. Raises Mistake if they are not."""
+    if not isinstance(experiment.cluster, Cluster):
+        raise Mistake(f"{experiment.algorithm} has no nodes of ours, which this fault needs")
+    return experiment.cluster
 
 
 def choose_node(experiment: Target, rng: Random, node: NodeId | None) -> NodeId:

@@ -25,7 +25,7 @@ from cluster.process_mark import SUPERVISOR, ProcessMark
 from cluster.safe_output import safe_stderr
 from cluster.spawning import ReadyPipe, spawn_detached
 from cluster.spec import Spec, open_spec
-from cluster.supervisor import Supervisor
+from cluster.supervisor import Supervisor, own_verbs
 from harness.records.messages import PAGE_BYTES_MAX
 from harness.records.run_files import MESSAGES_NAME, RunFiles
 from harness.records.run_folders import BY_HAND, new_folder
@@ -111,7 +111,8 @@ def _serve_session(
     ):
         live = LiveVerbs(run, session)
         verbs = {**LinkVerbs(run, session).verbs(), **session.verbs(), **live.verbs()}
-        supervisor = Supervisor(run.cluster, verbs, show, live.trouble, session)
+        verbs |= own_verbs(run.cluster)
+        supervisor = Supervisor(run.cluster, verbs, show, live.trouble, session, root=spec.root)
         supervisor.run(lambda: ready([str(failure) for failure in run.cluster.failures.values()]))
         members = run.cluster.nodes
     if some is not None:
@@ -132,7 +133,8 @@ def serve_outliving(spec: Spec, *, show: ShowLine, ready: Callable[[list[str]], 
     with safe_stderr(), claim_cluster(spec.settings.cluster):
         end_strays(spec)
         cluster = Cluster(spec=spec, outliving=True).start(without_the_lost=True)
-        supervisor = Supervisor(cluster, dict(_UNRECORDED_VERBS), show, lambda: None)
+        verbs = {**_UNRECORDED_VERBS, **own_verbs(cluster)}
+        supervisor = Supervisor(cluster, verbs, show, lambda: None, root=spec.root)
         supervisor.run(lambda: ready([str(failure) for failure in cluster.failures.values()]))
         if supervisor.ended_by_signal:
             cluster.leave()

@@ -17,12 +17,9 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
-from cluster.cluster import Cluster
-from cluster.errors import Mistake
-from cluster.spec import Spec
 from harness.checkers.answers_again import CLIENT_FAILED, answers_again
 from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.guards import PlanExecution, guards
@@ -33,7 +30,6 @@ from harness.checkers.properties import contract_verdict
 from harness.checkers.recovery import recovery_verdict
 from harness.checkers.verdict import Verdict, VerdictStatus
 from harness.faults.injector import Faults
-from harness.network.network import Network
 from harness.records import receipts
 from harness.records.history import Event
 from harness.records.history_recorder import HistoryRecorder
@@ -82,9 +78,7 @@ class SystemRun:
         self.folder, self.files = folder, RunFiles(folder)
         self.nodes, self.algorithm, self.seed = nodes, system.name, seed
         self.system = system.open(folder, nodes, seed, workload)
-        # The faults that can strike a system use only what `SystemNodes` and `RuleInstaller` have.
-        self.cluster = cast(Cluster, self.system.cluster)
-        self.network = cast(Network, self.system.network)
+        self.cluster, self.network = self.system.cluster, self.system.network
         self.message_types = self.system.message_types
         self.faults = Faults(self.cluster, self.network)
         self.faults.links_may_idle = True
@@ -97,11 +91,6 @@ class SystemRun:
         self._rng = Random(f"nodes/{seed}")
         self._ending = ExitStack()
         self._message_count: int | None = None
-
-    @property
-    def spec(self) -> Spec:
-        """Raise Mistake: only a cluster of our own nodes has a spec."""
-        raise Mistake(f"{self.algorithm} has no nodes of ours, which this fault needs")
 
     def _pids(self) -> dict[str, int]:
         """Return the processes of the nodes, by name."""

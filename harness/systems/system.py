@@ -2,6 +2,9 @@
 
 Theory of operation
 -------------------
+Faults, the nemesis, sessions and the live page see of any cluster a `Target` (`harness/faults/target.py`): a `NodeSet`, the rules
+of a network, and receipts. `Experiment` is one on our own nodes, `SystemRun` one on others. What makes others run is a `System`.
+
 A `System` is a description: plain data that stands in `plan.json` under "system", so that `replay`, `shrink` and `campaign` start
 the same thing again. `open` makes a `RunningSystem` of it, for one run in one folder. `harness.runs.system_run.SystemRun` holds
 it, records what clients ask, and gives it to the nemesis, the faults and the judges, as `Experiment` does with our own nodes.
@@ -27,11 +30,11 @@ Rules
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from cluster.clients.outcomes import Outcome
-from cluster.processes import ProcessState
-from cluster.spawning import Ready
+from cluster.node_set import AnyProcess, NodeSet
 from harness.network.rule_installer import RuleInstaller
 from harness.workloads.planned_call import PlannedCall
 from harness.workloads.system_workload import SystemWorkload
@@ -76,63 +79,12 @@ class SystemCall(Protocol):
         """Ok, refused or unknown; None while the call waits for its answer."""
 
 
-class SystemProcess(Protocol):
-    """The process of one node, over all its incarnations."""
+class SystemNodes(NodeSet, ABC):
+    """The nodes' processes, as faults and the nemesis use them. Signals go to a node, and to all that it has started."""
 
-    @property
-    def pid(self) -> int | None:
-        """The process id, if a process runs."""
-
-    @property
-    def ready(self) -> Ready | None:
-        """What is known since the node was ready: its incarnation counts its starts, from 1. None before its first start."""
-
-    def describe(self) -> str:
-        """Return the state of the process for people, such as "down: killed by SIGKILL"."""
-
-
-class SystemNodes(ABC):
-    """The nodes' processes, as faults and the nemesis use them. The methods are those of `cluster.Cluster`.
-
-    A method that signals returns, for each node, what proves that it has worked: `signal`, `pid`, and `wait_status` or
-    `process_state`. It raises WrongState if a node is not in the state for it, and FaultFailed if the kernel shows no effect.
-    """
-
-    nodes: tuple[NodeId, ...]
-    processes: Mapping[NodeId, SystemProcess]
+    nodes: tuple[NodeId, ...] = ()
+    processes: Mapping[NodeId, AnyProcess] = MappingProxyType({})
     keeps_log: ClassVar[bool] = False
-
-    @abstractmethod
-    def process(self, node: NodeId) -> SystemProcess:
-        """Return the process of a node. Raises NoSuchNode."""
-
-    @abstractmethod
-    def state(self, node: NodeId) -> ProcessState:
-        """Return the state of a node's process, as the kernel sees it."""
-
-    @abstractmethod
-    def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Send SIGKILL to each node and to all that it has started."""
-
-    @abstractmethod
-    def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Send SIGTERM to each node, and wait for its end."""
-
-    @abstractmethod
-    def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Send SIGSTOP to each node and to all that it has started."""
-
-    @abstractmethod
-    def resume(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Send SIGCONT to each node and to all that it has started."""
-
-    @abstractmethod
-    def restart(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Start each node again on its own disk, and return when all are ready. A node that still runs is killed first.
-
-        Raises:
-            BootFailed: a node did not become ready. The others did.
-        """
 
     @abstractmethod
     def disk(self, node: NodeId) -> Path:
