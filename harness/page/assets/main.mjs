@@ -35,7 +35,6 @@ function take(message) {
   if (message.anew) store.clear();
   page.clock.sync(message.now);
   store.add(message.events);
-  if (page.learns) for (const { k, type, from, to } of message.events) if (k === "msg" && from !== "client" && to !== "client" && !page.about.types.includes(type)) page.about.types.push(type);
   page.legend.add(message.events.filter((event) => event.k === "msg"));
   if (message.stand) {
     page.stand = message.stand;
@@ -72,7 +71,6 @@ function begin(about) {
   const name = about.algorithm.split(":").at(-1);
   byId("title").textContent = (page.sibling.isThere && about.run) || name;
   document.title = `${name}: Consensus Lab`;
-  page.learns = !about.types.length; // nodes that are not ours send types that are not known before they come
   const marks = new TypeMarks(about.types);
   page.clock = new Clock(about.live, about.virtual ? FLIGHT_US : 0);
   page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => { if (page.clock.follows || about.virtual) page.panels.deliver(one); }, knife }, about.read_only);

@@ -301,6 +301,7 @@ export class Legend {
       const type = this.marks.isOfClient(message) ? CALLS : message.type;
       if (this.seen.has(type) || this.seen.size > 40) continue;
       this.seen.add(type);
+      this.marks.of(message); // which learns a type that was not known before it came
       const made = h("button", { type: "button", "aria-pressed": "true", title: "hide or show these messages", onclick: () => {
         if (!this.hidden.delete(type)) this.hidden.add(type);
         made.setAttribute("aria-pressed", String(!this.hidden.has(type)));
