@@ -12,6 +12,8 @@ from node.contract import NodeId
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 _LAST_LINES: Final = 5
 _SHOWN: Final = 300
+#: How a line of a stack trace of JavaScript or Java begins. What has failed stands above it, and would be crowded out.
+_FRAME: Final = "at "
 
 
 class NodeLogs:
@@ -35,7 +37,7 @@ class NodeLogs:
         text = data.decode(errors="replace")
         with self._lock:
             *lines, rest = (self._begun[node] + text).split("\n")  # a line may come in parts
-            self._last[node].extend(line for line in lines if line.strip())
+            self._last[node].extend(line for line in lines if line.strip() and not line.strip().startswith(_FRAME))
             self._begun[node] = rest[:_SHOWN]
             self._write(node, text)
 

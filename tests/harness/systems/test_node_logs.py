@@ -13,5 +13,9 @@ def test_a_line_that_comes_in_parts_is_one_of_the_last_words(tmp_path: Path) -> 
     logs.note("n1", "start 2, process 7")
     logs.wrote("n1", b"again\n")
     assert logs.last_words("n1") == "Its last words: hello from n1 | panic: no disk | again"
+    logs.wrote("n1", b"SyntaxError: end of JSON\n" + b"    at Module.load (loader:1266:32)\n" * 9)
+    assert logs.last_words("n1").endswith("| again | SyntaxError: end of JSON")
     logs.close()
-    assert logs.path("n1").read_text() == "hello from n1\n\npanic: no disk\n--- start 2, process 7\nagain\n"
+    text = logs.path("n1").read_text()
+    assert text.startswith("hello from n1\n\npanic: no disk\n--- start 2, process 7\nagain\nSyntaxError")
+    assert text.count("at Module.load") == 9
