@@ -22,6 +22,7 @@ Rules
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -141,7 +142,7 @@ def _unpack(data: bytes, depth: int) -> Any:
             raise Malformed(f"unknown extension type {code}")
         return tuple(inner)
 
-    return _unpackb(data, ext_hook=extension, object_pairs_hook=_unique_keys)
+    return _unpackb(partial(msgpack.unpackb, ext_hook=extension, object_pairs_hook=_unique_keys), data)
 
 
 def _unique_keys(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -152,10 +153,10 @@ def _unique_keys(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     return result
 
 
-def _unpackb(data: bytes, **hooks: Callable[..., Any]) -> Any:
+def _unpackb(unpackb: Callable[..., Any], data: bytes) -> Any:
     try:
         # msgpack limits the length of an array or a map by the size of `data`: each entry takes at least one byte.
-        return msgpack.unpackb(data, strict_map_key=False, **hooks)
+        return unpackb(data, strict_map_key=False)
     except Malformed:
         raise
     # TypeError: an unhashable key. The others: bytes missing, bytes left over, too deep, not Unicode, over a limit.
@@ -165,8 +166,25 @@ def _unpackb(data: bytes, **hooks: Callable[..., Any]) -> Any:
 
 def pack_unchecked(value: object) -> bytes:
     """Encode plain data that this project made itself: fast, without the checks of `pack`. Tuples come back as lists."""
-    packed: bytes = msgpack.packb(value)
+    global _pack_plain  # noqa: PLW0603 - one packer for the whole process, until its buffer has grown
+    packed: bytes = _pack_plain(value)
+    if len(packed) > _BUFFER_BYTES_MAX:
+        _pack_plain = _new_packer()
     return packed
+
+
+def _new_packer() -> Callable[[object], bytes]:
+    """Return what `msgpack.packb` does, with a buffer that is used again. `packb` makes one for each call: three times the time.
+
+    The buffer keeps the size of the largest value. The interpreter's lock makes each call atomic, since it runs no Python.
+    """
+    new: Callable[[object], bytes] = msgpack.Packer().pack
+    return new
+
+
+#: A packer that has packed more than this is replaced, so that a snapshot's size is not kept for ever.
+_BUFFER_BYTES_MAX: Final = 1024 * 1024
+_pack_plain: Callable[[object], bytes] = _new_packer()
 
 
 class Packer:
@@ -203,7 +221,7 @@ def unpack_unchecked(data: bytes) -> Any:
     Raises:
         Malformed: `data` is not msgpack. The types in it are not checked.
     """
-    return _unpackb(data)
+    return _unpackb(msgpack.unpackb, data)
 
 
 def encode_value(value: object) -> Value:
@@ -295,7 +313,7 @@ class Codec:
             raise TypeError(f"{name} is not in the `messages` of the algorithm: add the class there")
 
         body = codec.field_values(envelope.message)
-        frame: bytes = msgpack.packb(
+        frame = pack_unchecked(
             (VERSION, self.cluster, envelope.sender, envelope.incarnation, envelope.variable, codec.name, body)
         )
         return frame + zlib.crc32(frame).to_bytes(CHECKSUM_BYTES, "big")
@@ -318,7 +336,7 @@ class Codec:
         content = frame[:-CHECKSUM_BYTES]
         if zlib.crc32(content) != int.from_bytes(frame[-CHECKSUM_BYTES:], "big"):
             raise Malformed("the frame does not match its checksum: it was damaged on its way")
-        parts = _unpackb(content)
+        parts = unpack_unchecked(content)
         # Plain comparisons, because this runs for every message and a class pattern takes ten times as long.
         if type(parts) is not list or [*map(type, parts)] != _ENVELOPE_TYPES:
             raise Malformed("not an envelope")

@@ -156,13 +156,15 @@ class Pipeline:
             self._watches.open(call, frame, now)
         else:
             (self._reads if read else self._commands).append(call)
-            self._deadline = min(self._deadline, now + self._expire_s)
+            # Looking at all calls takes time: not before one can be out of time, and not more often than every `expire_s`.
+            self._deadline = min(self._deadline, max(deadline, now + self._expire_s))
         return call
 
     def cancel(self, call: LogCall) -> None:
         """Give a call up. Its outcome is `NotKnown`, and `on_outcome` is not called."""
         call.on_outcome = None
         call.settle(NotKnown("the caller gave it up"))
+        self._deadline = 0.0  # the frame of a read that nobody waits for any more is dropped
         self._watches.give_up(call.frame)
         with contextlib.suppress(ValueError):
             (self._reads if call.read else self._commands).remove(call)
@@ -190,30 +192,34 @@ class Pipeline:
             call.settle(_not_answered(sends))
         self._make_frames(now)
         leaders = self.leaders
+        addresses: Mapping[NodeId, str] | None = None  # asked for once, and only if something is to be sent
+        due = _NEVER
         try:
             if leaders.leader is not None:
                 for message in self._watches.to_send(now):
-                    yield from self._encoded(leaders.leader, message)
-            self._due = _NEVER
+                    addresses = addresses or self._addresses()
+                    yield from self._encoded(leaders.leader, message, addresses)
             for frame in self._frames.values():
                 if frame.send_at <= now:
                     if frame.node is not None and frame.node == leaders.leader:  # no reply: it may be suspended
                         self.disconnected(leaders.leader, now)
-                    node = leaders.target(self._addresses(), now)
-                    frame.node = node
+                    addresses = addresses or self._addresses()
+                    node = frame.node = leaders.target(addresses, now)
                     frame.sends += 1
                     if frame.sends == 1:
                         frame.sent_at = now
-                    frame.send_at = now + (self.patience.wait_s if node == leaders.leader else self._probe_s)
-                    if frame.sends > 1:
+                    else:
                         self.sent_again += 1
-                    yield from self._encoded(node, frame.message)
-                self._due = min(self._due, frame.send_at)
+                    frame.send_at = now + (self.patience.wait_s if node == leaders.leader else self._probe_s)
+                    yield from self._encoded(node, frame.message, addresses)
+                due = min(due, frame.send_at)
         except ConsensusError as error:
             self._no_cluster(str(error))
+        self._due = due
 
-    def _encoded(self, node: NodeId, message: Message) -> Iterator[tuple[NodeId, str, bytes]]:
-        addresses = self._addresses()
+    def _encoded(
+        self, node: NodeId, message: Message, addresses: Mapping[NodeId, str]
+    ) -> Iterator[tuple[NodeId, str, bytes]]:
         if node in addresses:
             yield node, addresses[node], self._codec.encode(Envelope(self.id, 0, "", message))
 
@@ -435,16 +441,20 @@ class Pipeline:
 
     def _expire_calls(self, now: float) -> None:
         """Give every call whose time is up its outcome, except watches."""
+        first = _NEVER
         for number, frame in list(self._frames.items()):
             for call in frame.calls:
                 if call.outcome is None and call.deadline <= now:
                     call.settle(_not_answered(frame.sends))
+                elif call.outcome is None:
+                    first = min(first, call.deadline)
             if isinstance(frame.message, ReadFrame) and number != self._check and _settled(frame.calls):
                 del self._frames[number]  # a read changes nothing, so its reply is not needed
         for queue in (self._commands, self._reads):
             for call in pop_expired(queue, now):
                 call.settle(_not_answered(0))
-        self._deadline = now + self._expire_s if self._frames or self._commands or self._reads else _NEVER
+            first = min(first, min((call.deadline for call in queue), default=_NEVER))
+        self._deadline = max(first, now + self._expire_s)
 
 
 def session_s(tuning: Tuning) -> float:

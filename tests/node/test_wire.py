@@ -188,6 +188,22 @@ def test_a_value_that_holds_itself_is_refused() -> None:
         pack(loop)
 
 
+def test_a_value_that_cannot_be_packed_leaves_nothing_behind() -> None:
+    for bad in ([1, object()], {"a": {1}}, ["\udcff"], [2**70], [b"x" * 100, [1.5, object()]]):
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            wire.pack_unchecked(bad)
+        assert wire.pack_unchecked([1, "a"]) == msgpack.packb([1, "a"])
+
+
+def test_the_buffer_of_a_large_value_is_not_kept() -> None:
+    packs = wire._pack_plain
+    assert wire.pack_unchecked(b"x" * 1000) == msgpack.packb(b"x" * 1000)
+    assert wire._pack_plain is packs
+    large = b"x" * (wire._BUFFER_BYTES_MAX + 1)
+    assert wire.pack_unchecked(large) == msgpack.packb(large)
+    assert wire._pack_plain is not packs
+
+
 def test_a_value_that_is_too_large_is_refused() -> None:
     header = 5  # of a msgpack bin
     largest = b"x" * (wire.VALUE_BYTES_MAX - header)

@@ -117,6 +117,11 @@ class MultiPaxos(LogReplica):
             self.apply_deferred()
         promised = self.acceptor.promised
         match message:
+            # The leader. An answer to another ballot matches nothing.
+            case LogAccepted(ballot, slots) if self.leader is not None and ballot == self.leader.ballot:
+                if self.leader.accepted(sender, slots):
+                    self.advance()
+
             # The acceptor.
             case LogAccept(ballot, slot, batch, commit) if ballot >= promised:
                 self.follow(sender)
@@ -139,10 +144,6 @@ class MultiPaxos(LogReplica):
             case LogAccept(ballot) | Heartbeat(ballot) | LogPrepare(ballot):
                 self.node.send(sender, LogRejected(ballot, promised))
 
-            # The leader. An answer to another ballot matches nothing.
-            case LogAccepted(ballot, slots) if self.leader is not None and ballot == self.leader.ballot:
-                if self.leader.accepted(sender, slots):
-                    self.advance()
             case HeartbeatAck() | Forward() | Forwarded():
                 self.receive_common(sender, message)
             case _:

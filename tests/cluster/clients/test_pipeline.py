@@ -141,6 +141,45 @@ def test_a_call_with_less_time_expires_before_an_earlier_one() -> None:
     assert values(world) == [b"patient"]
 
 
+def test_calls_are_looked_at_when_one_can_be_out_of_time_and_not_before() -> None:
+    client = Pipeline("ab" * 16, dict)
+    patient = client.call("kv", ["put", "k", b""], 100.0, 30.0)
+    client._expire_calls(100.0)
+    assert client._deadline == 130.0
+    hasty = client.call("kv", ["get", "k"], 100.0, 7.0, read=True)
+    assert client._deadline == 107.0
+    client._expire_calls(107.0)
+    assert isinstance(hasty.outcome, NotDone)
+    assert patient.outcome is None
+    assert client._deadline == 130.0
+
+
+def test_the_frame_of_a_read_that_is_given_up_is_dropped() -> None:
+    world, client = world_with_client()
+    world.cut(world.members, ("c",), one_way=True)  # the answer does not arrive
+    call = world.question("c", "kv", ["get", "k"])
+    assert not client.idle
+    client.cancel(call)
+    assert list(client.outgoing(world.now)) == []
+    assert client.idle
+
+
+def test_the_addresses_are_asked_for_once_and_only_to_send() -> None:
+    asked = []
+
+    def addresses() -> dict[str, str]:
+        asked.append(1)
+        return {"n1": "tcp://127.0.0.1:1"}
+
+    client = Pipeline("ab" * 16, addresses)
+    client.session, client.leaders.leader = 1, "n1"
+    for machine in ("kv", "locks", "kv"):
+        client.call(machine, ["get", "k"], 0.0, 30.0)
+    assert len(list(client.outgoing(0.0))) == 3
+    assert list(client.outgoing(0.1)) == []
+    assert len(asked) == 1
+
+
 def test_a_frame_at_a_node_that_has_left_goes_to_another_node() -> None:
     addresses = {"n1": "tcp://127.0.0.1:1", "n2": "tcp://127.0.0.1:2"}
     client = Pipeline("0" * 32, lambda: addresses, "c")
