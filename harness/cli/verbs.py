@@ -98,7 +98,7 @@ _SECTIONS: Final = {
         "replay": "plans",
         "shrink": "plans",
     },
-    "Search without processes": {"explore": "virtual", "simulate": "virtual", "flp": "flp"},
+    "Search without processes": {"explore": "virtual", "simulate": "virtual", "flp": "flp", "figure8": "figure8"},
     "Bring a system of your own": {"new": "new"},
     "See it": {"live": "live"},
     "See what happened": {

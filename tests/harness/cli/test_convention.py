@@ -162,7 +162,7 @@ def test_help_names_every_verb_and_cuts_nothing(monkeypatch: pytest.MonkeyPatch)
 #: A call of each verb that answers without a cluster, in a moment. `RUN` is a run's folder, `HISTORY` its history.
 WITHOUT_A_CLUSTER = [
     ["runs"], ["report", "RUN", "--file", "FILE"], ["export", "RUN", "--to", "edn", "--file", "FILE"], ["faults"],
-    ["faults", "kill"], ["mutants", "--list"], ["check", "HISTORY", "--model", "consensus"], ["flp", "majority"],
+    ["faults", "kill"], ["mutants", "--list"], ["check", "HISTORY", "--model", "consensus"], ["flp", "majority"], ["figure8"],
     ["mutate", "node.quorum", "--list"], ["tour", "--list"],
     ["explore", "leader", "-n", "1", "--proposals", "1"], ["simulate", "leader", "--seeds", "1", "--workers", "1"],
 ]  # fmt: skip
