@@ -46,6 +46,9 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _STDERR: Final = pytest.StashKey[int]()
 _LIMIT_S: Final = pytest.StashKey[float]()
 
+#: When the process is to end, as a time of the monotonic clock in seconds; 0 if it is not.
+_armed_until: Final = [0.0]
+
 
 class TookTooLong(BaseException):
     """A phase of a test took longer than its limit. No `except Exception` catches it, and Hypothesis does not retry it."""
@@ -88,15 +91,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Limit the clean-up."""
-    with _limited(item, "clean-up"):
-        return (yield)
+    """Limit the clean-up. After it no test runs, for as long as a worker of pytest-xdist waits for the next one."""
+    try:
+        with _limited(item, "clean-up"):
+            return (yield)
+    finally:
+        _disarm()
 
 
 def pytest_enter_pdb() -> None:
     """Lift the limit: somebody debugs the test."""
     signal.setitimer(signal.ITIMER_REAL, 0)
-    faulthandler.cancel_dump_traceback_later()
+    _disarm()
 
 
 @pytest.hookimpl(trylast=True)
@@ -115,47 +121,55 @@ def no_process_is_left() -> Iterator[None]:
     fork server, or a browser's helper, of a process that was there before: it serves later tests, too, and ends with that
     process. A child of a process that was killed has a moment to end: the kernel kills it after its parent.
     """
-    before = _descendants()
-    known, clusters = {child.pid for child in before}, {_cluster_of(child) for child in before} - {None}
+    known = set(_descendants())
+    clusters = {_cluster_of(pid) for pid in known} - {None}
     yield
     deadline = time.monotonic() + _MOMENT_S
     while True:
-        after = [child for child in _descendants() if child.pid not in known]
-        left = [child for child in after if _is_left(child, known) and _cluster_of(child) not in clusters]
+        after = [pid for pid in _descendants() if pid not in known]
+        left = [
+            child for child in _processes(after) if _is_left(child, known) and _cluster_of(child.pid) not in clusters
+        ]
         if not left or time.monotonic() > deadline:
             break
         time.sleep(0.01)
     assert end_processes(left) == []
 
 
-def _descendants() -> list[psutil.Process]:
-    """Return the processes below this one.
+def _descendants() -> list[int]:
+    """Return the ids of the processes below this one.
 
     psutil reads the whole process table for that, which takes 7 ms with 200 processes on the machine, twice in each test. The
-    kernel lists the children of a thread in a file, where it is built to.
+    kernel lists the children of a thread in a file, where it is built to. Each test pays for this twice, so it uses no `Path`.
     """
-    if not Path(f"/proc/self/task/{threading.get_native_id()}/children").exists():
-        return psutil.Process().children(recursive=True)
+    if not os.path.exists(f"/proc/self/task/{threading.get_native_id()}/children"):
+        return [child.pid for child in psutil.Process().children(recursive=True)]
     pids = [os.getpid()]  # grows while it is walked
     for pid in pids:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):  # the thread has ended meanwhile
-                pids += map(int, children.read_text().split())
+        with contextlib.suppress(OSError):  # the process has ended meanwhile
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as children:
+                    pids += map(int, children.read().split())
+    return pids[1:]
+
+
+def _processes(pids: list[int]) -> list[psutil.Process]:
+    """Return those that have not ended."""
     found = []
-    for pid in pids[1:]:
+    for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
             found.append(psutil.Process(pid))
     return found
 
 
-def _cluster_of(process: psutil.Process) -> str | None:
+def _cluster_of(pid: int) -> str | None:
     """Return the spec file of the cluster that a node or a proxy belongs to, or the mark of a run of other nodes."""
     with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        words = process.cmdline()
+        words = psutil.Process(pid).cmdline()
         if "--spec" in words:
             return words[words.index("--spec") + 1]
     with contextlib.suppress(OSError):
-        for entry in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             if entry.startswith(f"{MARK}=".encode()):
                 return entry.decode().partition("/")[0]
     return None
@@ -199,13 +213,28 @@ def _limited(item: pytest.Item, phase: str) -> Iterator[None]:
 
     previous = signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, limit_s, limit_s / 4)
-    faulthandler.dump_traceback_later(limit_s * 1.5, exit=True, file=item.config.stash[_STDERR])
+    _arm(limit_s, item.config.stash[_STDERR])
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-        faulthandler.cancel_dump_traceback_later()
+
+
+def _arm(limit_s: float, stderr: int) -> None:
+    """Have the process end half the limit after the limit of this phase, or up to a tenth of it later.
+
+    Each change ends a thread and starts another one, so the three phases of a quick test share one.
+    """
+    now = time.monotonic()
+    if _armed_until[0] < now + limit_s * 1.5:
+        faulthandler.dump_traceback_later(limit_s * 1.6, exit=True, file=stderr)
+        _armed_until[0] = now + limit_s * 1.6
+
+
+def _disarm() -> None:
+    faulthandler.cancel_dump_traceback_later()
+    _armed_until[0] = 0.0
 
 
 def _print_other_threads() -> None:

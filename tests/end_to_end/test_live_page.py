@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from harness.page.recorded_view import recorded_view
 from harness.page.server import PageServer
-from tests.end_to_end.chromium import NEEDS_CHROMIUM
+from tests.end_to_end.chromium import NEEDS_CHROMIUM, page_in
 from tests.harness.systems.store import store_in_memory
 from tests.run_folders import hostile, split_brain
 from tests.waiting import WAIT_S
@@ -34,18 +34,16 @@ expect.set_options(timeout=WAIT_S * 1000)
 class Opened:
     """The live page in a browser. At its end there must have been no error, and no request to another host."""
 
-    def __init__(self, page: Page, url: str) -> None:
-        self.page, self.errors = page, list[str]()
-        self.own = url.rpartition("/")[0].rpartition("/")[0]
-        page.set_default_timeout(WAIT_S * 1000)
-        page.on("console", lambda line: self.errors.append(line.text))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("request", lambda request: self._note(request.url))
-        page.goto(url)
+    def __init__(self, url: str) -> None:
+        self.page: Page
+        self.errors = list[str]()
+        self._own = url.rpartition("/")[0].rpartition("/")[0]
 
-    def _note(self, url: str) -> None:
-        if not url.startswith((self.own, self.own.replace("http:", "ws:"), "data:")):
-            self.errors.append(f"it requests {url}")
+    def note(self, line: str) -> None:
+        """Keep a line of the console, an error, or a request to another host."""
+        own = (f"request {start}" for start in (self._own, self._own.replace("http:", "ws:"), "data:"))
+        if not line.startswith(tuple(own)):
+            self.errors.append(line)
 
     def node(self, name: str, **data: str) -> Locator:
         """Return a node in the picture, with these data, such as its state or its decided value."""
@@ -82,9 +80,9 @@ AnOpened = TypeVar("AnOpened", bound=Opened)
 
 @contextmanager
 def opened_as(kind: type[AnOpened], browser: Browser, url: str) -> Iterator[AnOpened]:
-    page = browser.new_page(viewport={"width": 1280, "height": 720})
-    with closing(page):
-        open_page = kind(page, url)
+    open_page = kind(url)
+    with page_in(browser, 1280, 720, open_page.note) as open_page.page:
+        open_page.page.goto(url)
         yield open_page
         assert open_page.errors == []
 

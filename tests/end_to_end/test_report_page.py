@@ -2,16 +2,14 @@
 
 import json
 import re
-from contextlib import closing
 from html import unescape
 from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
 from harness.report import write_report
-from tests.end_to_end.chromium import NEEDS_CHROMIUM
+from tests.end_to_end.chromium import NEEDS_CHROMIUM, page_in
 from tests.run_folders import hostile, lines, message, split_brain
-from tests.waiting import WAIT_S
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -24,20 +22,17 @@ class OpenedPage:
 
     def __init__(self, browser: Browser, file: Path) -> None:
         self.console, self.requests = list[str](), list[str]()
-        page = browser.new_page(viewport={"width": 1600, "height": 1200})
-        with closing(page):
-            page.set_default_timeout(WAIT_S * 1000)
-            page.on("console", lambda line: self.console.append(line.text))
-            page.on("pageerror", lambda error: self.console.append(str(error)))
-            page.on("request", lambda request: self._note(request.url))
+        with page_in(browser, 1600, 1200, self._note) as page:
             page.goto(file.as_uri())
             expect(page.locator("[data-drawn=yes]")).to_have_count(1)
             page.wait_for_load_state("networkidle")
             self.document = page.content()
 
-    def _note(self, url: str) -> None:
-        if not url.startswith(("file:", "data:", "blob:")):
-            self.requests.append(url)
+    def _note(self, line: str) -> None:
+        if not line.startswith("request "):
+            self.console.append(line)
+        elif not line.startswith(("request file:", "request data:", "request blob:")):
+            self.requests.append(line.removeprefix("request "))
 
     def picture(self) -> str:
         """Return the picture of the nodes, and what stands beside it."""
@@ -103,11 +98,8 @@ def test_the_policy_of_the_page_stops_an_unknown_script(browser: Browser, tmp_pa
 
 def test_the_slider_moves_the_picture_and_the_predicates(browser: Browser, tmp_path: Path) -> None:
     page_file = write_report(split_brain(tmp_path / "run"))
-    errors: list[str] = []
-    with closing(browser.new_page(viewport={"width": 1400, "height": 900}, accept_downloads=True)) as page:
-        page.set_default_timeout(WAIT_S * 1000)
-        page.on("console", lambda line: errors.append(line.text))
-        page.on("pageerror", lambda error: errors.append(str(error)))
+    noted: list[str] = []
+    with page_in(browser, 1400, 900, noted.append) as page:
         page.goto(page_file.as_uri())
         ring, broken = page.locator(".ring"), page.locator(".predicate.broken")
         expect(broken).to_have_count(1)  # the page opens at the step that breaks agreement
@@ -135,4 +127,4 @@ def test_the_slider_moves_the_picture_and_the_predicates(browser: Browser, tmp_p
         assert drawing.startswith("<svg")
         assert "class=" not in drawing  # it needs no style sheet
         assert all(f">{node}</text>" in drawing for node in ("n1", "n2", "n3"))
-    assert errors == []
+    assert [line for line in noted if not line.startswith("request ")] == []
