@@ -9,7 +9,7 @@ from harness.cli.parameters import algorithm_parameter
 
 
 @verb()
-@algorithm_parameter(shown_default="Raft")
+@algorithm_parameter(shown_default="the shipped Raft")
 @click.pass_obj
 def figure8(root: Path, /, *, algorithm: str | None, as_json: bool) -> int:
     """Act out figure 8 of Raft's paper, step by step, on five servers in virtual time.
