@@ -6,6 +6,9 @@ One cluster serves a client that puts one value after the other, as fast as the 
 so that the load of the machine meets all alike: with no page (the floor), with the server of a page, and with a browser. The page
 is that of `consensus live`, in a process of its own, and the browser is headless Chromium.
 
+At first `consensus live` starts clusters of its own. A start takes from the command until the browser shows the page and its
+buttons work. The nodes are up a while later.
+
 A frame counts if the page has drawn messages in it. An act is a click on a button, and takes until the picture has changed: a
 node is suspended, or runs again.
 """
@@ -20,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -41,6 +44,8 @@ _COUNT_FRAMES: Final = """
   const clear = CanvasRenderingContext2D.prototype.resetTransform;
   CanvasRenderingContext2D.prototype.resetTransform = function () { globalThis.drawnFrames++; return clear.call(this); };
 """
+#: Whether so many nodes are shown as up.
+_NODES_UP: Final = "(count) => document.querySelectorAll('.node[data-state=up]').length === count"
 #: Clicks an act on the node that is selected, and returns after how many milliseconds the picture shows it.
 _ACT: Final = """([node, act, state]) => new Promise((done) => {
   const shows = () => document.querySelector(`.node[data-node=${node}]`).dataset.state === state;
@@ -73,12 +78,14 @@ def page(nodes: int, rounds: int, seconds: float, acts: int, progress: Callable[
     latencies: list[float] = []
     messages: list[float] = []
     shares: list[float] = []
-    with (
-        tempfile.TemporaryDirectory() as name,
-        _cluster(Path(name), nodes) as root,
-        _browser(chromium) as browser,
-        RunningCluster(root).log_client("bench") as client,
-    ):
+    with tempfile.TemporaryDirectory() as name, ExitStack() as ending:
+        browser = ending.enter_context(_browser(chromium))
+        starts = []
+        for number in range(rounds):
+            progress(f"start {number + 1} of {rounds}")
+            starts.append(_start(browser, Path(name) / f"start-{number}", nodes))
+        root = ending.enter_context(_cluster(Path(name), nodes))
+        client = ending.enter_context(RunningCluster(root).log_client("bench"))
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
             rates["alone"].append(_puts_per_s(client, seconds))
@@ -100,6 +107,8 @@ def page(nodes: int, rounds: int, seconds: float, acts: int, progress: Callable[
     latencies.sort()
     return {
         "nodes": nodes,
+        "start_ms": round(median(page_ms for page_ms, _ in starts)),
+        "nodes_up_ms": round(median(nodes_ms for _, nodes_ms in starts)),
         "messages_per_s": round(median(messages)),
         "frames_per_s": round(median(frames), 1),
         "act_p50_ms": round(percentile(latencies, 0.5), 1),
@@ -111,6 +120,20 @@ def page(nodes: int, rounds: int, seconds: float, acts: int, progress: Callable[
         "browser_loss": round(1 - median(b / a for a, b in zip(rates["alone"], rates["browser"], strict=True)), 3),
         "load_of_machine": round(os.getloadavg()[0], 1),
     }
+
+
+def _start(browser: Any, root: Path, nodes: int) -> tuple[float, float]:
+    """Start `consensus live` with a new cluster. Return the milliseconds until the page is usable, and until the nodes are up."""
+    began = time.monotonic()
+    with _served(root, DEFAULT_LOG, "-n", str(nodes)) as (url, _):
+        opened = browser.new_page(viewport={"width": 1280, "height": 720})
+        opened.goto(url)
+        opened.wait_for_selector("[data-connected=yes] #hold")
+        page_ms = (time.monotonic() - began) * 1000
+        opened.wait_for_function(_NODES_UP, arg=nodes, timeout=_WAIT_S * 1000)
+        nodes_ms = (time.monotonic() - began) * 1000
+        opened.close()
+    return page_ms, nodes_ms
 
 
 def _puts_per_s(client: LogClient, seconds: float) -> float:
@@ -169,15 +192,16 @@ def _cluster(folder: Path, nodes: int) -> Iterator[Path]:
 
 
 @contextmanager
-def _served(root: Path) -> Iterator[tuple[str, int]]:
-    """Run `consensus live`. Yields the page's address, and its process."""
-    command = _consensus(root, "live", "--no-open", "-o", "json")
+def _served(root: Path, *arguments: str) -> Iterator[tuple[str, int]]:
+    """Run `consensus live`. Yields the page's address, and its process. At the end it has ended, with a cluster of its own."""
+    command = _consensus(root, "live", *arguments, "--no-open", "-o", "json")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
             yield json.loads(process.stdout.readline())["url"], process.pid
         finally:
             process.send_signal(signal.SIGINT)
+            process.wait(_WAIT_S)
 
 
 def _processor_s(pid: int) -> float:

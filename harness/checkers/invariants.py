@@ -45,25 +45,19 @@ Majority vote: a voter with two votes (coherence). Any algorithm: a node that re
 (no decoherence), since its peers tell boots apart by this number.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from harness.checkers import log_evidence, log_rules, paxos_rules
+from harness.checkers import log_rules, paxos_rules
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, ProtocolFindings, RunEvidence
 from harness.checkers.leader_rules import OF_COHERENCE, RULES
 from harness.checkers.log_rules import log_findings
-from harness.checkers.paxos_evidence import FIELDS, text_of_stored, value_for_people
+from harness.checkers.paxos_evidence import text_of_stored, value_for_people
 from harness.checkers.paxos_rules import paxos_findings
+from harness.checkers.protocols import PAXOS, is_log, is_paxos, is_vote, of_log
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
-from node.algorithms.majority import Heard, NotVoted, Vote, VoteQuery
-from node.contract import Algorithm, NodeId
+from node.contract import NodeId
 from node.wording import count
-
-_VOTE_FIELDS: Final = {
-    message.type_name(): frozenset(field.name for field in fields(message))
-    for message in (Vote, Heard, VoteQuery, NotVoted)
-}
 
 
 @checker
@@ -76,11 +70,11 @@ def invariants(run: RunEvidence) -> Verdict:
         found.extend(finding.text for finding in _all_findings(run))
     if found:
         return invalid(*found)
-    if run.algorithm.keeps_log and not _is_log(run):
+    if run.algorithm.keeps_log and not is_log(run.algorithm):
         return _of_leaders(run)
-    if not (_is_log(run) or _is_paxos(run) or _is_vote(run)):
+    if not (is_log(run.algorithm) or is_paxos(run.algorithm) or is_vote(run.algorithm)):
         return unknown(f"no invariants are known for {run.algorithm.__name__}")
-    known = log_evidence.FIELDS if _is_log(run) else {**FIELDS, "Vote": frozenset({"value"})}
+    known = of_log() if is_log(run.algorithm) else {**PAXOS, "Vote": frozenset({"value"})}
     judged = sum(known.get(sent.type) == frozenset(sent.fields) for sent in run.record.sent)
     if judged == 0:
         return unknown("the record has no message of the protocol")
@@ -120,13 +114,13 @@ def _all_findings(run: RunEvidence) -> Iterator[Finding]:
 
 def _computed_findings(run: RunEvidence) -> Iterator[Finding]:
     yield from _reused_incarnations(run)
-    if _is_log(run):
+    if is_log(run.algorithm):
         yield from log_findings(run, run.record)
     if run.algorithm.keeps_log:
         yield from _leader_findings(run)
-    elif _is_paxos(run):
+    elif is_paxos(run.algorithm):
         yield from paxos_findings(run, run.record)
-    elif _is_vote(run):
+    elif is_vote(run.algorithm):
         yield from _repeated_votes(run)
 
 
@@ -138,23 +132,11 @@ def _leader_findings(run: RunEvidence) -> Iterator[Finding]:
             yield Finding(COHERENCE if rule in OF_COHERENCE else NO_DECOHERENCE, f"{rule}: {first[rule].text}")
 
 
-def keeps_promises(algorithm: type[Algorithm]) -> bool:
-    """Return whether an algorithm has ballots, promises and acceptances as Paxos has them, for one value or for a log."""
-    run = RunEvidence((), algorithm)
-    return _is_log(run) or _is_paxos(run)
-
-
-def chooses_by_majority(algorithm: type[Algorithm]) -> bool:
-    """Return whether an algorithm's messages show which value a majority has accepted or voted for."""
-    run = RunEvidence((), algorithm)
-    return _is_paxos(run) or _is_vote(run)
-
-
 def broken_promises(run: RunEvidence) -> Iterator[Finding]:
     """Yield each finding that an acceptor has promised or accepted below a ballot that it had promised."""
-    if _is_log(run):
+    if is_log(run.algorithm):
         yield from log_findings(run, run.record, (log_rules.promises_are_kept,))
-    elif _is_paxos(run):
+    elif is_paxos(run.algorithm):
         yield from paxos_findings(run, run.record, (paxos_rules.promises_are_kept,))
 
 
@@ -165,26 +147,6 @@ def _reused_incarnations(run: RunEvidence) -> Iterator[Finding]:
             case {"incarnation before": int(before), "incarnation": int(after)} if after <= before:
                 nodes = ", ".join(receipt.nodes_down)
                 yield Finding(NO_DECOHERENCE, f"{nodes} restarted as incarnation {after} after incarnation {before}")
-
-
-def _has_messages(run: RunEvidence, wanted: Mapping[str, frozenset[str]]) -> bool:
-    """Whether the algorithm declares all of these messages, with these fields."""
-    declared = {
-        message.type_name(): frozenset(field.name for field in fields(message)) for message in run.algorithm.messages
-    }
-    return all(declared.get(name) == its_fields for name, its_fields in wanted.items())
-
-
-def _is_log(run: RunEvidence) -> bool:
-    return run.algorithm.keeps_log and _has_messages(run, log_evidence.FIELDS)
-
-
-def _is_paxos(run: RunEvidence) -> bool:
-    return _has_messages(run, {name: its_fields for name, its_fields in FIELDS.items() if name != "Decided"})
-
-
-def _is_vote(run: RunEvidence) -> bool:
-    return _has_messages(run, _VOTE_FIELDS)
 
 
 class _SeenVote(NamedTuple):

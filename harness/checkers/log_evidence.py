@@ -7,21 +7,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from harness.checkers.evidence import RunEvidence
+from harness.checkers.protocols import of_log
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_of
 from harness.records.messages import readable_fields
-from node.algorithms.multipaxos.messages import Chosen, LogAccept, LogAccepted, LogPrepare, LogPromise
+from node.algorithms.multipaxos.messages import LogAccept
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot, majority
-from node.replication.messages import Heartbeat, InDoubt
-
-#: The messages that the rules are about, and their fields.
-FIELDS: Final = {
-    message.type_name(): frozenset(message.__slots__)
-    for message in (LogPrepare, LogPromise, LogAccept, LogAccepted, Heartbeat, InDoubt, Chosen)
-}
 
 
 class SeenBatch(NamedTuple):
@@ -62,7 +56,7 @@ class LogEvidence:
 
     run: RunEvidence
     record: WireRecord
-    sent: dict[str, list[SentMessage]] = field(default_factory=lambda: {type_: [] for type_ in FIELDS})
+    sent: dict[str, list[SentMessage]] = field(default_factory=lambda: {type_: [] for type_ in of_log()})
 
     def answers(self, node: NodeId) -> list[SentMessage]:
         """Return the Promises and Accepteds that a node sent."""

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from harness.checkers.ballot_rules import broken_promise, misused_ballots
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
-from harness.checkers.log_evidence import FIELDS, LogEvidence, text_of_stored_batch
+from harness.checkers.log_evidence import LogEvidence, text_of_stored_batch
+from harness.checkers.protocols import of_log
 from harness.checkers.wire_record import SentMessage, WireRecord, as_ballot, ballot_name, ballot_of
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot
@@ -208,7 +209,7 @@ def log_findings(run: RunEvidence, record: WireRecord, rules: Sequence[LogRule] 
     """Yield the first finding of each rule for a run."""
     evidence = LogEvidence(run, record)
     for message in record.sent:
-        if FIELDS.get(message.type) == frozenset(message.fields):
+        if of_log().get(message.type) == frozenset(message.fields):
             evidence.sent[message.type].append(message)
     for rule in rules:
         finding = next(rule(evidence), None)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from harness.checkers.evidence import Finding, RunEvidence
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_of
@@ -16,15 +16,6 @@ from harness.records.messages import readable_fields
 from node.algorithms.paxos import Decided
 from node.contract import NodeId, Stored, Value
 from node.quorum import Ballot, majority
-
-#: The messages of the protocol, and their fields.
-FIELDS: Final[dict[str, frozenset[str]]] = {
-    "Prepare": frozenset({"ballot"}),
-    "Promise": frozenset({"ballot", "accepted", "value"}),
-    "Accept": frozenset({"ballot", "value"}),
-    "Accepted": frozenset({"ballot"}),
-    "Decided": frozenset({"value"}),
-}
 
 
 class StoredAcceptance(NamedTuple):

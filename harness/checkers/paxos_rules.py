@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from harness.checkers.ballot_rules import broken_promise, misused_ballots
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
-from harness.checkers.paxos_evidence import FIELDS, PaxosEvidence, value_for_people
+from harness.checkers.paxos_evidence import PaxosEvidence, value_for_people
+from harness.checkers.protocols import PAXOS
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_name, ballot_of
 from node.authors import status_of
 from node.contract import NodeId
@@ -226,9 +227,9 @@ def paxos_findings(run: RunEvidence, record: WireRecord, rules: Sequence[Rule] =
     by_variable = record.by_variable()
     on_disks = {variable: None for contents in run.disks.values() for variable in contents.variables}
     for variable in dict.fromkeys((*by_variable, *on_disks)):
-        sent: dict[str, list[SentMessage]] = {type_: [] for type_ in FIELDS}
+        sent: dict[str, list[SentMessage]] = {type_: [] for type_ in PAXOS}
         for message in by_variable.get(variable, ()):
-            if FIELDS.get(message.type) == frozenset(message.fields):
+            if PAXOS.get(message.type) == frozenset(message.fields):
                 sent[message.type].append(message)
         disks: dict[NodeId, Mapping[str, Any]] = {
             node: contents.variables.get(variable, {}) for node, contents in run.disks.items()

@@ -56,7 +56,7 @@ def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
 )
 @click.option("--acts", type=click.IntRange(2), default=60, show_default=True, help="How many acts are measured.")
 def page_(nodes: int, rounds: int, seconds: float, acts: int, as_json: bool) -> None:
-    """Measure the live page in headless Chromium: frames, acts, and what it costs the cluster.
+    """Measure the live page in headless Chromium: its start, frames, acts, and what it costs the cluster.
 
     The floor is the same client beside no page, in the same run. The messages are those of one client that waits for each put.
 
@@ -72,6 +72,9 @@ def page_(nodes: int, rounds: int, seconds: float, acts: int, as_json: bool) -> 
     print(f"  frames a second        {row['frames_per_s']:.1f}")
     print(
         f"  an act shows after     p50 {row['act_p50_ms']:.0f} ms, p99 {row['act_p99_ms']:.0f} ms, of {count(row['acts'], 'act')}"
+    )
+    print(
+        f"  from the command on    {row['start_ms']} ms until the page is usable, {row['nodes_up_ms']} ms until all nodes are up"
     )
     print(f"  the page's server      {row['server_core_share']:.0%} of a core")
     print(f"  puts a second          {row['alone_puts_per_s']:.0f} without a page")

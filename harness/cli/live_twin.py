@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cluster.errors import Mistake
 from harness.cli.convention import print_stderr
-from harness.cli.virtual import find_algorithm
 from harness.records.run_files import RunFiles
 from harness.records.run_folders import NoSuchRun, find_run
 from node.algorithms import UnknownAlgorithm, load_algorithm
@@ -49,6 +48,8 @@ def find_twin(root: Path, name: str | None, nodes: int | None, *, virtual: bool)
         return WantedTwin(load_algorithm(schedule.algorithm), schedule.nodes, schedule.fault_model, schedule)
     if not virtual and (name is None or not _is_mutant(name)):
         return None
+    from harness.cli.virtual import find_algorithm  # noqa: PLC0415 - for twins alone
+
     name = name or "paxos"
     found = find_algorithm(name, (), ())
     return WantedTwin(found.algorithm, nodes or _NODES, found.fault_model, has_story=_is_mutant(name))

@@ -30,8 +30,8 @@ from harness.records.tail import FileTail
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
 from harness.report.events import Event, call_event, cut, fate_event, fault_event, message_event, node_event
 from harness.report.predicates import Predicates
-from harness.systems.system import NotOurs
 from node.algorithms import load_algorithm
+from node.contract import Algorithm
 
 #: How often to look while something happens, and else, in seconds.
 _BUSY_S: Final = 0.04
@@ -64,6 +64,12 @@ class Lookout(Protocol):
         """Answer `look` as `harness.runs.live_verbs` describes it. Raises NotUp if the cluster has ended."""
 
 
+def _not_ours() -> type[Algorithm]:
+    from harness.systems.system import NotOurs  # noqa: PLC0415 - it takes long, and few clusters need it
+
+    return NotOurs
+
+
 class LiveView:
     """Follows a cluster from `start` to `close`. `view` is what it has seen."""
 
@@ -84,7 +90,7 @@ class LiveView:
         self.view = PageView(EventLog(), dict(about), lambda: self.us(time.monotonic_ns()), lambda: self.folder)
         #: Whether the nodes are not ours, so that none can be asked for its status and no promise of theirs is known.
         self._is_foreign = bool(about.get("system"))
-        algorithm = NotOurs if self._is_foreign else load_algorithm(about.get("original", about["algorithm"]))
+        algorithm = _not_ours() if self._is_foreign else load_algorithm(about.get("original", about["algorithm"]))
         self.predicates = Predicates(algorithm, len(about["nodes"]))
         self.view.about["predicates"] = [] if self._is_foreign else self.predicates.names
         #: The run folder of the session by hand; None before its first call or fault.

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from harness.checkers.invariants import chooses_by_majority, keeps_promises
+from harness.checkers.protocols import chooses_by_majority, keeps_promises
 from harness.records.jsonable import from_jsonable
 from harness.report.events import Event, cut, value_text
 from node.contract import Algorithm

@@ -191,6 +191,7 @@ def test_watchers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_page(capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = bench(capsys, "page", "-n", "3", "--rounds", "1", "--seconds", "0.3", "--acts", "2")["rows"]
     assert row["acts"] == 2
+    assert 0 < row["start_ms"] < row["nodes_up_ms"]
     assert 0 < row["act_p50_ms"] <= row["act_p99_ms"]
     assert min(row[f"{part}_puts_per_s"] for part in ("alone", "server", "browser")) > 0
     assert row["server_loss"] == pytest.approx(1 - row["server_puts_per_s"] / row["alone_puts_per_s"], abs=0.02)

@@ -14,8 +14,8 @@ import pytest
 
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import findings, invariants
-from harness.checkers.paxos_evidence import FIELDS
 from harness.checkers.properties import coherence, conflict_resolution, no_decoherence
+from harness.checkers.protocols import PAXOS
 from harness.checkers.verdict import VerdictStatus
 from harness.mutants import majority_and_leader, paxos
 from harness.records.history import Event
@@ -189,4 +189,4 @@ def test_a_broken_algorithm_is_caught(algorithm: type[Algorithm], nodes: int, pr
 
 def test_the_rules_know_the_fields_of_every_message() -> None:
     for message in (Prepare, Promise, Accept, Accepted, Decided):
-        assert FIELDS[message.__name__] == set(message.__match_args__)
+        assert PAXOS[message.__name__] == set(message.__match_args__)
