@@ -215,7 +215,16 @@ class NodeCore:
     @property
     def has_work(self) -> bool:
         """Whether the next turn has something to do even if no input comes."""
-        return bool(self.to_itself or self._unsaved_to_itself or self.disk.dirty) or self.has_output
+        return bool(
+            self.to_itself
+            or self._unsaved_to_itself
+            or self._sends
+            or self._replies
+            or self._frame_replies
+            or self._early_sends
+            or self._early_frame_replies
+            or self.disk.dirty
+        )
 
     @property
     def has_output(self) -> bool:

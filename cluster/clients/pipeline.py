@@ -71,6 +71,7 @@ class Pipeline:
         name: str | None = None,
         resume: int | None = None,
         tuning: Tuning = SHIPPED,
+        codec: Codec | None = None,
     ) -> None:
         """Make a client's pipeline.
 
@@ -81,6 +82,7 @@ class Pipeline:
             resume: the number of a session that the client had before it restarted. The client goes on in that session.
                 Nothing that the old client had on its way takes effect once the first new command has been accepted.
             tuning: the settings of the cluster.
+            codec: what encodes and decodes messages; None for a codec of this cluster.
         """
         self._tuning = tuning
         self._session_s = session_s(tuning)
@@ -90,7 +92,7 @@ class Pipeline:
         self.session: int | None = None
         self.leaders = LeaderSearch(tuning)
         self.patience = Patience(tuning)
-        self._codec, self._packer = Codec(cluster, ()), Packer()
+        self._codec, self._packer = codec or Codec(cluster, ()), Packer()
         self._addresses = addresses
         self._commands: deque[LogCall] = deque()
         self._reads: deque[LogCall] = deque()
@@ -188,14 +190,15 @@ class Pipeline:
         """Yield what to send now: the node, its address, and the bytes."""
         if now >= self._deadline:
             self._expire_calls(now)
-        for call, sends in self._watches.expired(now):
-            call.settle(_not_answered(sends))
+        if self._watches.has_expired(now):
+            for call, sends in self._watches.expired(now):
+                call.settle(_not_answered(sends))
         self._make_frames(now)
         leaders = self.leaders
         addresses: Mapping[NodeId, str] | None = None  # asked for once, and only if something is to be sent
         due = _NEVER
         try:
-            if leaders.leader is not None:
+            if leaders.leader is not None and self._watches.has_to_ask:
                 for message in self._watches.to_send(now):
                     addresses = addresses or self._addresses()
                     yield from self._encoded(leaders.leader, message, addresses)
@@ -225,7 +228,8 @@ class Pipeline:
 
     def due(self) -> float:
         """Return when the caller must call `outgoing` again, at the latest."""
-        return min(self._due, self._deadline, self._watches.due(self.leaders.leader))
+        due = min(self._deadline, self._due)
+        return min(due, self._watches.due(self.leaders.leader)) if self._watches.may_be_due else due
 
     def incoming(self, node: NodeId, data: bytes, now: float) -> None:
         """Take in a message of a node. A damaged message is ignored, since the frame is sent again."""
@@ -451,9 +455,10 @@ class Pipeline:
             if isinstance(frame.message, ReadFrame) and number != self._check and _settled(frame.calls):
                 del self._frames[number]  # a read changes nothing, so its reply is not needed
         for queue in (self._commands, self._reads):
-            for call in pop_expired(queue, now):
-                call.settle(_not_answered(0))
-            first = min(first, min((call.deadline for call in queue), default=_NEVER))
+            if queue:
+                for call in pop_expired(queue, now):
+                    call.settle(_not_answered(0))
+                first = min(first, min((call.deadline for call in queue), default=_NEVER))
         self._deadline = max(first, now + self._expire_s)
 
 

@@ -64,6 +64,16 @@ class OpenWatches:
         """Whether no watch is open, and the leader keeps none."""
         return not (self._watches or self._given_up)
 
+    @property
+    def has_to_ask(self) -> bool:
+        """Whether a watch is to be asked now."""
+        return bool(self._to_ask)
+
+    @property
+    def may_be_due(self) -> bool:
+        """Whether `due` may be at some time: there is a watch, or there was one."""
+        return bool(self._watches or self._given_up or self._deadlines)
+
     def __len__(self) -> int:
         return len(self._watches)
 
@@ -98,6 +108,10 @@ class OpenWatches:
         self._to_ask.clear()
         self._deadlines.clear()
         return calls
+
+    def has_expired(self, now: float) -> bool:
+        """Return whether `expired` has something to close."""
+        return bool(self._deadlines) and self._deadlines[0][0] <= now
 
     def expired(self, now: float) -> list[tuple[LogCall, int]]:
         """Close the watches whose calls are out of time. Returns each call, and how often it was sent."""

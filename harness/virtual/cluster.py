@@ -114,18 +114,32 @@ class VirtualCluster:
         Raises:
             ImpossibleStep: it cannot happen now. Nothing has changed.
         """
-        self._check(step)
+        if isinstance(step, Deliver):  # the frequent steps first: the patterns of `_check` and `_apply` take longer
+            packet = step.packet
+            if not self.nodes[packet.to].up or not self._take_copy(packet):
+                raise _impossible(step)
+            outcome = self._turn(packet.to, step)
+        elif isinstance(step, DropPacket):
+            if not self._take_copy(step.packet):
+                raise _impossible(step)
+            outcome = TurnOutput()
+        elif isinstance(step, Fire):
+            if not self.nodes[step.node].is_set(step.timer):
+                raise _impossible(step)
+            outcome = self._turn(step.node, step)
+        else:
+            self._check(step)
+            outcome = self._apply(step)
+        self.happened.append(AppliedStep(step, outcome))
+        return outcome
+
+    def _apply(self, step: Step) -> TurnOutput:
+        """Let a step happen that can happen, other than those that `apply` treats itself."""
         match step:
-            case Deliver(packet):
-                self._remove_copy(packet)
-                outcome = self._turn(packet.to, step)
             case Turn(node, inputs):
                 for each in inputs:
                     self._note_input(each)
                 outcome = self._turn(node, *inputs)
-            case DropPacket(packet):
-                self._remove_copy(packet)
-                outcome = TurnOutput()
             case DuplicatePacket(packet):
                 self.pending[packet] = self.pending.get(packet, 0) + 1
                 outcome = TurnOutput()
@@ -150,16 +164,10 @@ class VirtualCluster:
             case CrashInTurn(node, lifted, moment):
                 self.nodes[node].crashes_in_turn = None if lifted else moment
                 outcome = TurnOutput()
-            case (
-                Fire(node)
-                | TakeOwnMessages(node)
-                | GiveUp(node)
-                | PeerLost(node)
-                | Retire(node)
-                | ElectionTimeout(node)
-            ):
+            case TakeOwnMessages(node) | GiveUp(node) | PeerLost(node) | Retire(node) | ElectionTimeout(node):
                 outcome = self._turn(node, step)
-        self.happened.append(AppliedStep(step, outcome))
+            case _:
+                raise AssertionError(f"{step} is a step that `apply` treats itself")
         return outcome
 
     def propose(self, node: NodeId, value: Value) -> Request:
@@ -246,7 +254,7 @@ class VirtualCluster:
         """Remove a copy of a packet that arrives; note a client's call."""
         match step:
             case Deliver(packet):
-                self._remove_copy(packet)
+                self._take_copy(packet)
             case Propose(_, _, value):
                 self.judge.record_proposal(value)
             case Query(_, request):
@@ -292,12 +300,14 @@ class VirtualCluster:
             case Recover(node):
                 fine = not self.nodes[node].up and self.nodes[node].can_boot
         if not fine:
-            raise ImpossibleStep(f"{step} cannot happen now")
+            raise _impossible(step)
 
-    def _remove_copy(self, packet: Packet) -> None:
-        copies = self.pending.pop(packet)  # one look-up if no other copy is left: the hash of a packet is expensive
+    def _take_copy(self, packet: Packet) -> bool:
+        """Remove a copy of a packet that is on its way. Return False if there is none."""
+        copies = self.pending.pop(packet, 0)  # one look-up if no other copy is left: the hash of a packet is expensive
         if copies > 1:
             self.pending[packet] = copies - 1
+        return copies > 0
 
     def _turn(self, name: NodeId, *steps: Step) -> TurnOutput:
         """Run a turn of a node. An exception of its algorithm is a violation and stops the node, as it stops a real node."""
@@ -308,26 +318,36 @@ class VirtualCluster:
             node.crash()
             self.judge.record_failure(name, error)
             return TurnOutput()
-        self._release(outcome)
+        judge = self.judge
+        if outcome.packets or outcome.replies:
+            self._release(outcome)
         if outcome.crashed:
-            self.judge.check_applied(node)
+            judge.check_applied(node)
             node.crash()
-        self.judge.check_node(node)
+        judge.check_node(node)
         if node.up:
-            self.judge.check_timers(node)
+            judge.check_timers(node)
         for reply in outcome.replies:
-            self.judge.check_reply(name, reply)
+            judge.check_reply(name, reply)
         return outcome
 
     def _release(self, outcome: TurnOutput) -> None:
-        for packet in outcome.packets:
-            self.pending[packet] = self.pending.get(packet, 0) + 1
-            known = len(self.sent)
-            self.sent[packet] = None
-            if len(self.sent) > known:
+        pending, sent = self.pending, self.sent
+        for packet in outcome.packets:  # with as few look-ups as can be: the hash of a packet is expensive
+            known = len(pending)
+            copies = pending.setdefault(packet, 1)
+            if len(pending) == known:
+                pending[packet] = copies + 1
+            known = len(sent)
+            sent[packet] = None
+            if len(sent) > known:
                 self.judge.check_packet(packet)
         for reply in outcome.replies:
             self.replies[reply.request] = reply
+
+
+def _impossible(step: Step) -> ImpossibleStep:
+    return ImpossibleStep(f"{step} cannot happen now")
 
 
 def run(cluster: VirtualCluster, steps: Iterable[Step], *, skip_impossible: bool = False) -> list[Step]:

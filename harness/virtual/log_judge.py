@@ -77,12 +77,13 @@ class _Frame(NamedTuple):
 
 
 class _Checked:
-    """How far one incarnation of a node has been checked: its slots and its versions."""
+    """How far one incarnation of a node has been checked: its slots, its versions, and the ballot under which it leads."""
 
-    __slots__ = ("applied", "incarnation", "version")
+    __slots__ = ("applied", "incarnation", "leading", "version")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
+        self.leading: Ballot | None = None
         self.applied = self.version = 0
 
 
@@ -162,10 +163,12 @@ class LogJudge(VirtualJudge):
                 self._find("promise", f"{name} had promised {plain(before)} and now reports {plain(promised)}")
             self._promised[name] = promised
             self.has_ballots = True
-        if (ballot := replica.leading) is not None:
-            self._check_owner(ballot, _Boot(name, node.incarnation), "leads")
-            for rule, text in self._leaders.leads(name, ballot):
-                self._find("leader", f"{rule}: {text}")
+        if (ballot := replica.leading) is not checked.leading:
+            checked.leading = ballot
+            if ballot is not None:
+                self._check_owner(ballot, _Boot(name, node.incarnation), "leads")
+                for rule, text in self._leaders.leads(name, ballot):
+                    self._find("leader", f"{rule}: {text}")
         if replica.state.applied != checked.applied:
             self._check_slots(node, replica, checked)
 

@@ -9,12 +9,13 @@ Rules
    and all voters that are up must reach the same state.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from cluster.clients.log_call import LogCall
-from cluster.clients.outcomes import NotDone, Ok
+from cluster.clients.outcomes import NotDone, Ok, Outcome
 from cluster.clients.pipeline import Pipeline
 from harness.checkers.answers import wrong_answers
 from harness.checkers.asked import asked_of
@@ -39,7 +40,7 @@ from harness.virtual.roles import NodeRole
 from harness.virtual.scheduled_events import ScheduledCall
 from harness.virtual.simulation import RECOVERY_PACKET_S, SimulatedRun, Simulation
 from harness.virtual.steps import LastCommit, Packet, PeerLost, Recover, Retire, SendFrame, Step
-from node.contract import Algorithm, NodeId, Request
+from node.contract import Algorithm, Message, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.log_contract import LogAlgorithm
 from node.quorum import majority
@@ -103,11 +104,31 @@ class _OwedOutcome(NamedTuple):
     call: LogCall
 
 
+class _UncodedFrames(Codec):
+    """Carries envelopes as they are, since no byte of a virtual link is ever damaged. Encodes one message of each class, as a
+    check: what the real codec does to bytes has tests of its own, and would take an eighth of a run's time.
+    """
+
+    def __init__(self, cluster: str, messages: Iterable[type[Message]]) -> None:
+        super().__init__(cluster, messages)
+        self._checked: dict[type[Message], None] = {}
+
+    def encode(self, envelope: Envelope) -> bytes:
+        kind = type(envelope.message)
+        if kind not in self._checked:
+            self._checked[kind] = None
+            assert super().decode(super().encode(envelope)) == envelope, f"{envelope} changes on its way"
+        return cast(bytes, envelope)
+
+    def decode(self, frame: bytes) -> Envelope:
+        return cast(Envelope, frame)
+
+
 class _Client:
     """One client, with all its restarts."""
 
-    def __init__(self, name: str, nodes: tuple[NodeId, ...], tuning: Tuning) -> None:
-        self.name, self.starts, self.poll_at_s, self._tuning = name, 0, _NEVER, tuning
+    def __init__(self, name: str, nodes: tuple[NodeId, ...], tuning: Tuning, codec: Codec) -> None:
+        self.name, self.starts, self.poll_at_s, self._tuning, self._codec = name, 0, _NEVER, tuning, codec
         self.lost: dict[NodeId, int] = {}  # by node, the last incarnation whose connection the client has seen close
         self._addresses = {node: node for node in nodes}
         self.restart(None)
@@ -116,7 +137,7 @@ class _Client:
         """Start with a new pipeline, which resumes `session` if it is not None."""
         self.starts += 1
         self.memory = ClientMemory(self.name, f"{self.name}.{self.starts}")
-        self.pipeline = Pipeline(_CLUSTER, lambda: self._addresses, self.name, session, self._tuning)
+        self.pipeline = Pipeline(_CLUSTER, lambda: self._addresses, self.name, session, self._tuning, self._codec)
         self.pipeline.id = f"{self.name}.{self.starts}"
 
 
@@ -138,18 +159,26 @@ class LogSimulation(Simulation):
         judge = self.cluster.judge
         assert isinstance(judge, LogJudge)
         self.judge = judge
-        self._codec = Codec(_CLUSTER, algorithm.messages)
+        self._codec = _UncodedFrames(_CLUSTER, algorithm.messages)
         nodes, tuning = tuple(self.cluster.nodes), fault_schedule.tuning
-        self.clients = {name: _Client(name, nodes, tuning) for name in fault_schedule.clients}
+        self.clients = {name: _Client(name, nodes, tuning, self._codec) for name in fault_schedule.clients}
         self.operations: list[tuple[LogCall, ScheduledOperation]] = []
         self._record = CallRecord()
         self._pending: list[tuple[str, LogCall]] = []
+        self._has_outcome = False  # whether one of these has an outcome that was not looked at yet
         self._to_lead: list[NodeId] = []  # the nodes that are still to be asked to lead in the recovery phase
         self.slow_disks: dict[NodeId, float] = {}  # by node: how long a sync takes, in seconds
         self._commits_ms: dict[NodeId, int] = {}  # by node: how long its last commit took, until it takes that in
         self._reported_slow: dict[NodeId, None] = {}  # the nodes that have had a slow commit
         self._syncs_s = 0.0  # how long the packet that is being sent waits for the sync of its turn
         self._heir: NodeId | None = None  # the node that is asked to lead, and does not lead yet
+        self._handlers |= {
+            _FrameArrival: self._frame_arrives,
+            _ReplyArrival: self._reply_arrives,
+            _ClientPoll: self._poll_is_due,
+            _AskToLead: self._ask_to_lead,
+            _OwedOutcome: self._outcome_is_owed,
+        }
 
     def run(self) -> SimulatedRun:
         done = super().run()
@@ -169,24 +198,13 @@ class LogSimulation(Simulation):
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    def _happen(self, event: object) -> None:
-        match event:
-            case _FrameArrival(node=node) if self._pauses.get(node, 0.0) > self.now:
-                self._at(self._pauses[node], event)
-            case _FrameArrival():
-                self._frame_arrives(event)
-            case _ReplyArrival():
-                self._reply_arrives(event)
-            case _ClientPoll(client, at_s):
-                if client.poll_at_s == at_s:
-                    self._poll_client(client)
-            case _AskToLead():
-                self._ask_to_lead(event)
-            case _OwedOutcome(client, call):
-                if not isinstance(call.outcome, Ok):
-                    self._find_overdue(f"{client}'s call ({call.outcome or 'no outcome'})", "any node")
-            case _:
-                super()._happen(event)
+    def _poll_is_due(self, event: _ClientPoll) -> None:
+        if event.client.poll_at_s == event.at_s:
+            self._poll_client(event.client)
+
+    def _outcome_is_owed(self, event: _OwedOutcome) -> None:
+        if not isinstance(event.call.outcome, Ok):
+            self._find_overdue(f"{event.client}'s call ({event.call.outcome or 'no outcome'})", "any node")
 
     def _happen_in_fault_phase(self, event: object) -> None:
         match event:
@@ -263,14 +281,13 @@ class LogSimulation(Simulation):
 
     def _poll_client(self, client: _Client) -> None:
         """Send the frames of a client's pipeline, and schedule the next poll for when it is due."""
-        pipeline = client.pipeline
-        for node, _, data in pipeline.outgoing(self.now):
-            frame = self._codec.decode(data).message
-            assert isinstance(frame, CommandFrame | ReadFrame)
+        pipeline, now = client.pipeline, self.now
+        for node, _, data in pipeline.outgoing(now):
+            frame = cast(CommandFrame | ReadFrame, self._codec.decode(data).message)
             self._carry(client.name, node, _FrameArrival(client, pipeline.id, node, frame))
-        client.poll_at_s = _NEVER if pipeline.idle else max(pipeline.due(), self.now + _POLL_AGAIN_S)
-        if client.poll_at_s != _NEVER:
-            self._at(client.poll_at_s, _ClientPoll(client, client.poll_at_s))
+        client.poll_at_s = poll_at_s = _NEVER if pipeline.idle else max(pipeline.due(), now + _POLL_AGAIN_S)
+        if poll_at_s != _NEVER:
+            self._at(poll_at_s, _ClientPoll(client, poll_at_s))
 
     def _carry(self, sender: str, to: str, arrival: _FrameArrival | _ReplyArrival) -> None:
         """Schedule an arrival over a link, or lose it."""
@@ -284,13 +301,16 @@ class LogSimulation(Simulation):
 
     def _cut_stops(self, sender: str, to: str, arrival: object) -> bool:
         """Return whether a cut stops an arrival now. A cut that holds messages delays it to the end of the cut."""
-        cut = None if self._recovering else self._cut_between(sender, to)
+        cut = self._cut_between(sender, to) if not self._recovering else None
         if cut is not None and cut.holds:
             self._at(self._cuts[cut], arrival)
         return cut is not None
 
     def _frame_arrives(self, arrival: _FrameArrival) -> None:
         client, pipeline_id, name, frame = arrival
+        if self._pauses.get(name, 0.0) > self.now:
+            self._at(self._pauses[name], arrival)
+            return
         if self._cut_stops(client.name, name, arrival):
             return
         node = self.cluster.nodes[name]
@@ -302,14 +322,14 @@ class LogSimulation(Simulation):
             self._poll_client(client)
 
     def _apply(self, node: NodeId, step: Step) -> TurnOutput:
-        took_ms = self._commits_ms.pop(node, None)
+        took_ms = self._commits_ms.pop(node, None) if self._commits_ms else None
         if took_ms is not None and self.cluster.nodes[node].up:
             self.cluster.nodes[node].core.commit_took(took_ms)
         outcome = super()._apply(node, step)
         for reply in outcome.replies:
             if reply.to_frame:
                 self._answer(node, reply)
-        if self.cluster.nodes[node].wrote:
+        if (self.slow_disks or self._reported_slow) and self.cluster.nodes[node].wrote:
             slow_s = self.slow_disks.get(node, 0.0)
             if slow_s:
                 self._pauses[node] = max(
@@ -325,13 +345,14 @@ class LogSimulation(Simulation):
         return self.cluster.nodes[packet.sender].wrote
 
     def _send(self, packet: Packet) -> None:
-        slow_s = self.slow_disks.get(packet.sender, 0.0)
+        slow_s = self.slow_disks.get(packet.sender, 0.0) if self.slow_disks else 0.0
         self._syncs_s = slow_s if slow_s and self._waits_for_sync(packet) else 0.0
         super()._send(packet)
         self._syncs_s = 0.0
 
     def _travel_s(self, sender: str, to: str) -> float:
-        return super()._travel_s(sender, to) + self._syncs_s
+        travel_s = super()._travel_s(sender, to)
+        return travel_s + self._syncs_s if self._syncs_s else travel_s
 
     def _answer(self, node: NodeId, reply: VirtualReply) -> None:
         pipeline_id, number = reply.request
@@ -375,14 +396,29 @@ class LogSimulation(Simulation):
                 last = ScheduledOperation(
                     self.now, client.name, kind, KEYS[0], encode_value(f"{client.name} in recovery")
                 )
-                self._pending.append((client.name, call := self._begin(last, 2 * RECOVERY_S)))
-                self.operations.append((call, last))
+                self._owe(client, last)
         if self.fault_schedule.all_lead and self._algorithm.elects_leaders:
             self._to_lead = list(survivors)
         if not any(isinstance(call, MembershipChange) for call in self.fault_schedule.calls):
             for number, name in enumerate(survivors):
                 colour = None if number % 2 else self.fault_schedule.recovery_colours[0]
                 self._call(ScheduledCall(self.now, 2 * RECOVERY_S, name, colour))
+
+    def _owe(self, client: _Client, operation: ScheduledOperation) -> None:
+        """Begin a client's call that must succeed in the recovery phase."""
+        self._pending.append((client.name, self._begin_owed(operation)))
+
+    def _begin_owed(self, operation: ScheduledOperation) -> LogCall:
+        call = self._begin(operation, 2 * RECOVERY_S)
+        call.on_outcome = partial(self._note_outcome, call.on_outcome)
+        self._has_outcome = self._has_outcome or call.outcome is not None
+        self.operations.append((call, operation))
+        return call
+
+    def _note_outcome(self, then: Callable[[Outcome], object] | None, outcome: Outcome) -> None:
+        self._has_outcome = True
+        if then is not None:
+            then(outcome)
 
     def _ask_more(self) -> bool:
         """Ask the next voter that is up to lead. Once it leads, a client writes."""
@@ -404,8 +440,7 @@ class LogSimulation(Simulation):
         if self.leader() == event.node:
             self._heir = None
             last = ScheduledOperation(self.now, client.name, "put", KEYS[0], encode_value(f"{event.node} leads"))
-            self._pending.append((client.name, call := self._begin(last, 2 * RECOVERY_S)))
-            self.operations.append((call, last))
+            self._owe(client, last)
             self.seen["a node that leads when asked"] += 1
             return
         ask_at_s = event.ask_at_s
@@ -417,17 +452,20 @@ class LogSimulation(Simulation):
 
     def _unanswered(self) -> list[str]:
         """Return the clients whose calls are not answered; after that, the voters if they have not reached the same state."""
-        self._pending = [
-            (name, call if call.outcome is None else self._begin_again(name, call))
-            for name, call in self._pending
-            if not isinstance(call.outcome, Ok)
-        ]
+        if self._has_outcome:
+            self._has_outcome = False
+            self._pending = [
+                (name, call if call.outcome is None else self._begin_again(name, call))
+                for name, call in self._pending
+                if not isinstance(call.outcome, Ok)
+            ]
         removed = self.judge.configuration.removed  # no member tells them what was decided, and they do not lead
-        self._awaited = {request: node for request, node in self._awaited.items() if node not in removed}
+        if removed and self._awaited:
+            self._awaited = {request: node for request, node in self._awaited.items() if node not in removed}
         if self._heir in removed:
             self._heir = None
         if self._pending or self._awaited:
-            return [*(name for name, _ in self._pending), *super()._unanswered()]
+            return [name for name, _ in self._pending] + super()._unanswered()
         if self._heir is not None:
             return [f"{self._heir}, which is asked to lead,"]
         replicas = [self._replica(voter) for voter in self.judge.configuration.voters]
@@ -438,9 +476,7 @@ class LogSimulation(Simulation):
         """Call again after an outcome that may come once the network is whole: the session had ended, or too much was waiting."""
         value = encode_value(f"{name} in recovery, again at {self.now:g}")
         again = ScheduledOperation(self.now, name, "get" if ended.read else "put", KEYS[0], value)
-        call = self._begin(again, 2 * RECOVERY_S)
-        self.operations.append((call, again))
-        return call
+        return self._begin_owed(again)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 

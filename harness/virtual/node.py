@@ -8,6 +8,8 @@ Rules
 3. What breaks the contract raises `ContractBroken`, and an exception of an algorithm is not caught: both end a real node.
 """
 
+from collections.abc import Iterable
+
 from harness.virtual.core import LogCore, OwnMessagesTravelCore, VirtualCore, VirtualTimers
 from harness.virtual.disk import VirtualDisk
 from harness.virtual.fault_model import SOUND, FaultModel
@@ -103,6 +105,11 @@ class VirtualNode:
         """Return whether a timer of that name is set."""
         return (self._name, timer) in self.timers.running
 
+    def unset_timers(self, timers: Iterable[str]) -> list[str]:
+        """Return those of `timers` that are not set."""
+        running, variable = self.timers.running, self._name
+        return [timer for timer in timers if (variable, timer) not in running]
+
     def timer_range(self, timer: str) -> tuple[float, float]:
         """Return the range of a timer that is set, in seconds: its shortest and its longest time."""
         return self.timers.running[self._name, timer]
@@ -159,38 +166,43 @@ class VirtualNode:
     def turn(self, *steps: Step) -> TurnOutput:
         """Take in what the node sent to itself, then the steps; commit; return what leaves the node."""
         assert self.up, f"{self.id} is down"
-        known = len(self.timers.set_lately)
-        stale = self.core.stale
+        core, timers, name = self.core, self.timers, self._name
+        known, stale = len(timers.set_lately), core.stale
         with one_turn:
-            self.core.take_own_messages()
+            if core.to_itself:
+                core.take_own_messages()
             for step in steps:
                 # A message of the node to itself may have set the timer again: then the timer that was to expire is gone.
-                if not (isinstance(step, Fire) and (self._name, step.timer) in self.timers.set_lately[known:]):
-                    take_in(self.core, self.timers, self._name, step)
+                if not isinstance(step, Fire) or (name, step.timer) not in timers.set_lately[known:]:
+                    take_in(core, timers, name, step)
             output = self.end_turn()
-        output.stale = self.core.stale > stale
+        output.stale = core.stale > stale
         return output
 
     def end_turn(self) -> TurnOutput:
         """Commit, and return what leaves the node in this turn."""
-        self.core.end_of_input()
-        early = self.core.take_early()
+        core = self.core
+        core.end_of_input()
+        early = core.take_early()
         moment = self.crashes_in_turn
         if early is not None and moment is CrashMoment.EARLY:
             return turn_output(self.id, self.incarnation, early, crashed=moment)
         self.wrote = self.disk.dirty
-        strikes = moment is CrashMoment.COMMITTED or (moment is CrashMoment.SNAPSHOT and self.disk.log.resizes)
+        strikes = moment is not None and (
+            moment is CrashMoment.COMMITTED or (moment is CrashMoment.SNAPSHOT and self.disk.log.resizes)
+        )
         self.disk.commit(ends_doubt=not strikes)
         if strikes and self.wrote:
             return turn_output(self.id, self.incarnation, early, crashed=moment)
-        late = self.core.take_output()
+        late = core.take_output()
         if moment is CrashMoment.RELEASING and late is not None and len(late.sends) > 1:
             some = late._replace(sends=late.sends[: len(late.sends) // 2])
             return turn_output(self.id, self.incarnation, some, early, crashed=moment)
-        output = turn_output(self.id, self.incarnation, late, early)
-        if self.core.to_itself:
+        silent = late is None and early is None
+        output = TurnOutput() if silent else turn_output(self.id, self.incarnation, late, early)
+        if core.to_itself:
             output.to_self = self.to_self
-        self.core.after_turn()
+        core.after_turn()
         if self.fault_model.time_stands_still and isinstance(self.instance, LogAlgorithm):
             self.instance.forget_time()
         return output

@@ -41,11 +41,12 @@ def turn_output(
     for output in outputs:
         if output is None:
             continue
-        for to, _, message in output.sends:
-            released.packets.append(Packet(node, incarnation, to, message))
-        for _, request, value, refused in output.replies:
+        sends, answers, frame_replies = output
+        if sends:
+            released.packets += [Packet(node, incarnation, to, message) for to, _, message in sends]
+        for _, request, value, refused in answers:
             released.replies.append(VirtualReply(request, value, refused))
-        for route, replies in output.frame_replies.items():
+        for route, replies in frame_replies.items():
             for _, payload, refused, leader in replies:
                 value = None if payload is None else Value(payload)
                 released.replies.append(VirtualReply(Request(*route), value, refused, True, leader))

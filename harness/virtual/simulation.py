@@ -20,6 +20,7 @@ Rules
 
 import heapq
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
@@ -143,6 +144,14 @@ class Simulation:
         self._awaited: dict[Request, NodeId] = {}  # the calls of the recovery phase, and the node of each
         self._bound: dict[str, NodeId] = {}  # by the name of a role, the node that had it when a plot began
         self._inputs: dict[NodeId, list[Step]] = {}  # what waits for the next turn of a node
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Deliver: self._packet_arrives,
+            Fire: self._timer_expires,
+            TakeOwnMessages: self._own_messages_wait,
+            GiveUp: self._client_gives_up,
+            _TurnBegins: self._begin_turn,
+            _OwedAnswer: self._answer_is_owed,
+        }
         for node in self.cluster.nodes.values():
             self._follow_up(node)
 
@@ -186,12 +195,12 @@ class Simulation:
 
     def _until(self, end_s: float) -> None:
         """Let every event happen that is due before `end_s`. Stop at a violation, or when every call of recovery is answered."""
-        cluster, heap = self.cluster, self._heap
+        heap, happened, found, handlers = self._heap, self.cluster.happened, self.cluster.violations, self._handlers
         self._end_s = end_s
-        while heap and heap[0][0] < self._end_s and len(cluster.happened) < STEPS_MAX:
+        while heap and heap[0][0] < self._end_s and len(happened) < STEPS_MAX:
             self.now, _, event = heapq.heappop(heap)
-            self._happen(event)
-            if cluster.violations and self._violations():
+            handlers.get(type(event), self._scheduled)(event)  # as `_happen` does, without a call
+            if found and self._violations():
                 return
             if self._recovering and not self._unanswered() and not self._ask_more():
                 return
@@ -202,32 +211,46 @@ class Simulation:
         return False
 
     def _happen(self, event: object) -> None:
-        match event:
-            case Deliver(Packet(to=node)) | Fire(node) | TakeOwnMessages(node) if (
-                self._pauses.get(node, 0.0) > self.now
-            ):
-                self._postpone(event, self._pauses[node])
-            case Deliver(packet):
-                self._arrive(event, packet)
-            case Fire(node, timer):
-                if self._timers.get((node, timer)) == self.now and self.cluster.nodes[node].is_set(timer):
-                    self._take_in(node, event)
-            case TakeOwnMessages(node):
-                if self.cluster.nodes[node].owes_turn and node not in self._inputs:
-                    self._take_in(node, event)
-            case GiveUp(node, request):
-                # In the recovery phase every client waits on: it is owed an answer.
-                if request in self.cluster.nodes[node].waiting and not self._recovering:
-                    self._take_in(node, event)
-            case _TurnBegins(node):
-                self._begin_turn(event)
-            case _OwedAnswer(node, request):
-                if request in self.cluster.nodes[node].waiting:
-                    self._find_overdue(request.client, node)
-            case _ if not self._recovering:
-                resolved = self._with_nodes(event)
-                if resolved is not None:
-                    self._happen_in_fault_phase(resolved)
+        """Let an event happen."""
+        self._handlers.get(type(event), self._scheduled)(event)
+
+    def _packet_arrives(self, event: Deliver) -> None:
+        packet = event.packet
+        pause_s = self._pauses.get(packet.to)
+        if pause_s is not None and pause_s > self.now:
+            self._at(pause_s, event)
+        else:
+            self._arrive(event, packet)
+
+    def _timer_expires(self, event: Fire) -> None:
+        node = event.node
+        pause_s = self._pauses.get(node)
+        if pause_s is not None and pause_s > self.now:
+            self._postpone(event, pause_s)
+        elif self._timers.get((node, event.timer)) == self.now and self.cluster.nodes[node].is_set(event.timer):
+            self._take_in(node, event)
+
+    def _own_messages_wait(self, event: TakeOwnMessages) -> None:
+        node = event.node
+        pause_s = self._pauses.get(node)
+        if pause_s is not None and pause_s > self.now:
+            self._at(pause_s, event)
+        elif self.cluster.nodes[node].owes_turn and node not in self._inputs:
+            self._take_in(node, event)
+
+    def _client_gives_up(self, event: GiveUp) -> None:
+        """A client stops waiting, except in the recovery phase: there it is owed an answer."""
+        if event.request in self.cluster.nodes[event.node].waiting and not self._recovering:
+            self._take_in(event.node, event)
+
+    def _answer_is_owed(self, event: _OwedAnswer) -> None:
+        if event.request in self.cluster.nodes[event.node].waiting:
+            self._find_overdue(event.request.client, event.node)
+
+    def _scheduled(self, event: object) -> None:
+        """Let a fault or a call of the schedule happen."""
+        if not self._recovering and (resolved := self._with_nodes(event)) is not None:
+            self._happen_in_fault_phase(resolved)
 
     def _happen_in_fault_phase(self, event: object) -> None:
         """Begin a fault, end one, or make a scheduled call. The recovery phase ignores these events."""
@@ -372,9 +395,10 @@ class Simulation:
         outcome = self.cluster.apply(step)
         for packet in outcome.packets:
             self._send(packet)
-        for reply in outcome.replies:
-            if reply.refused is None:
-                self._awaited.pop(reply.request, None)
+        if self._awaited:
+            for reply in outcome.replies:
+                if reply.refused is None:
+                    self._awaited.pop(reply.request, None)
         replica = self.cluster.nodes[node]
         if self.met is not None:
             self.met.took_in(replica, step)
@@ -388,6 +412,8 @@ class Simulation:
         node = replica.id
         if replica.owes_turn:
             self._at(self.now + self._rng.uniform(*_COMMIT_S), TakeOwnMessages(node))
+        if not replica.timers.set_lately:
+            return
         for timer in replica.take_set_timers():
             due = self.now + self._rng.uniform(*replica.timer_range(timer)) * self._clocks[node]
             self._timers[node, timer] = due
@@ -410,13 +436,12 @@ class Simulation:
             self._at(self.now + self._travel_s(packet.sender, packet.to), Deliver(packet))
 
     def _travel_s(self, sender: str, to: str) -> float:
-        links = self.fault_schedule.links
-        if self._rng.random() < links.slow:
-            return self._rng.uniform(0.0001, links.slow_s)
-        return self._rng.uniform(0.0001, self._usual_s[sender, to])
+        links, random = self.fault_schedule.links, self._rng.random
+        longest_s = links.slow_s if random() < links.slow else self._usual_s[sender, to]
+        return 0.0001 + (longest_s - 0.0001) * random()  # `Random.uniform`, without a call
 
     def _arrive(self, step: Deliver, packet: Packet) -> None:
-        cut = None if self._recovering else self._cut_between(packet.sender, packet.to)
+        cut = self._cut_between(packet.sender, packet.to) if not self._recovering else None
         if cut is not None and cut.holds:
             self._at(self._cuts[cut], step)
         elif cut is not None or not self.cluster.nodes[packet.to].up:
