@@ -32,6 +32,10 @@ _look_for_option = click.option(
     help="Only violations of these kinds, such as agreement,validity, and breaks of the contract.  [default: all]",
 )
 
+_workers_option = click.option(
+    "--workers", type=click.IntRange(1, 64), help="How many processes.  [default: one for each core]"
+)
+
 #: How many seeds there are for a simulation that ends by the clock.
 _SEEDS_MAX: Final = 10**9
 
@@ -78,12 +82,14 @@ _SEEDS_MAX: Final = 10**9
 @click.option(
     "--memory", "memory_gb", type=FloatRange(0.1), default=2.0, show_default=True, help="Stop at this many GB."
 )
+@_workers_option
 @click.pass_obj
 def explore(
     root: Path,
     /,
     *,
     algorithm: str,
+    workers: int | None,
     seconds: float,
     memory_gb: float,
     fault_model: tuple[str, ...],
@@ -106,6 +112,7 @@ def explore(
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.search import Budget  # noqa: PLC0415
 
+    workers = workers or len(os.sched_getaffinity(0))
     cls, model = find_algorithm(algorithm, fault_model, look_for)
     if bounds["proposals"] is None:
         bounds["proposals"] = 0 if cls.keeps_log else Bounds().proposals
@@ -114,7 +121,8 @@ def explore(
     if unknown := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
         raise NoSuchNode(f"there is no node {', '.join(sorted(unknown))} among {count(bounds['nodes'], 'node')}")
     if not as_json:
-        print_stderr(f"exploring {algorithm}; at most {seconds:g} s and {memory_gb:g} GB")
+        limits = f"at most {seconds:g} s and {memory_gb:g} GB"
+        print_stderr(f"exploring {algorithm} on {_cores(workers)}; {limits}")
     wanted = Bounds(fault_model=model, look_for=look_for or EVERYTHING, **bounds)
     if (warning := unbounded_numbers(cls, wanted)) is not None:
         print_stderr(f"consensus: {warning}")
@@ -125,7 +133,7 @@ def explore(
             print_stderr(f"{count(states, 'state')}, at depth {depth}")
 
     with noted_signals() as signals:
-        report = run_explore(cls, wanted, Budget(seconds=seconds, memory_bytes=int(memory_gb * 1e9)), progress)
+        report = run_explore(cls, wanted, Budget(seconds=seconds, memory_bytes=int(memory_gb * 1e9)), progress, workers)
     report.algorithm = algorithm
     kept = _keep(root, algorithm, Schedule.explored(report, cls)) if report.violations else None
     if as_json:
@@ -153,7 +161,7 @@ def explore(
     show_default=True,
     help="How many different values per run, at most.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), help="How many processes.  [default: one for each core]")
+@_workers_option
 @click.option("--seconds", type=FloatRange(1), help="Stop after this time.")
 @click.option(
     "--guided", is_flag=True, help="Change schedules that met something new, instead of drawing each one afresh."
@@ -190,11 +198,13 @@ def simulate(
     from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415
     from harness.virtual.simulator import SeedTally, run_simulate  # noqa: PLC0415
 
+    workers = workers or len(os.sched_getaffinity(0))
     cls, model = find_algorithm(algorithm, fault_model, look_for)
     until_time = seeds is None and seconds is not None
     asked = _SEEDS_MAX if until_time else seeds or 1000
     if not as_json:
-        print_stderr(f"simulating {algorithm} for {f'{seconds:g} s' if until_time else count(asked, 'seed')}")
+        how_long = f"{seconds:g} s" if until_time else count(asked, "seed")
+        print_stderr(f"simulating {algorithm} for {how_long} on {_cores(workers)}")
     settings = SimulationSettings(nodes=nodes, values=values, fault_model=model, look_for=look_for or EVERYTHING)
     progress_timer = ProgressTimer()
 
@@ -210,7 +220,7 @@ def simulate(
             settings,
             seconds=seconds,
             until_time=until_time,
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=workers,
             guided=guided,
             progress=progress,
         )
@@ -224,6 +234,10 @@ def simulate(
         if kept:
             kept.print_hint()
     return exit_code_after(signals, report.exit_code)
+
+
+def _cores(workers: int) -> str:
+    return count(min(workers, len(os.sched_getaffinity(0))), "core")
 
 
 class FoundAlgorithm(NamedTuple):

@@ -22,6 +22,7 @@ from typing import Any, Final
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.virtual.bounds import Bounds
 from harness.virtual.cluster import VirtualCluster, follow
+from harness.virtual.divided_search import DividedSearch, NumbersDiffer
 from harness.virtual.judge import Violation
 from harness.virtual.log_space import LogSpace
 from harness.virtual.search import Budget, SearchResult, search
@@ -182,6 +183,7 @@ def run_explore(
     bounds: Bounds = DEFAULT_BOUNDS,
     budget: Budget = DEFAULT_BUDGET,
     progress: Callable[[int, int], object] = lambda _states, _depth: None,
+    workers: int = 1,
 ) -> Exploration:
     """Explore an algorithm, and replay the schedule that the search finds.
 
@@ -190,6 +192,7 @@ def run_explore(
         bounds: how far to explore.
         budget: when to stop at the latest.
         progress: as for `search`.
+        workers: how many processes search. Several find as many states, and a schedule that is as short; perhaps another one.
 
     Raises:
         UnknownAlgorithm: there is no algorithm of that name.
@@ -203,7 +206,11 @@ def run_explore(
         _check_ballot_fields(cls, named)
     bounds = replace(bounds, ballot_fields=(*cls.ballot_fields, *bounds.ballot_fields))
     with watching():
-        return _explore(cls, algorithm if isinstance(algorithm, str) else cls.__name__, bounds, budget, progress)
+        name = algorithm if isinstance(algorithm, str) else cls.__name__
+        try:
+            return _explore(cls, name, bounds, budget, progress, workers)
+        except NumbersDiffer:
+            return _explore(cls, name, bounds, budget, progress, 1)
 
 
 def _bounds_of_log(bounds: Bounds) -> Bounds:
@@ -223,10 +230,17 @@ def _bounds_of_log(bounds: Bounds) -> Bounds:
 
 
 def _explore(
-    cls: type[Algorithm], name: str, bounds: Bounds, budget: Budget, progress: Callable[[int, int], object]
+    cls: type[Algorithm],
+    name: str,
+    bounds: Bounds,
+    budget: Budget,
+    progress: Callable[[int, int], object],
+    workers: int,
 ) -> Exploration:
     space = LogSpace(cls, bounds) if issubclass(cls, LogAlgorithm) else ClusterSpace(cls, bounds)
-    found = search(space, budget, progress)
+    # With symmetry, states get new numbers while the search goes on: processes would not give them the same ones.
+    divides = workers > 1 and space.symmetry is None
+    found = search(space, budget, progress, DividedSearch(space, workers, budget, progress) if divides else None)
     report = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
     if found.bad is not None:
         cluster = VirtualCluster(cls, space.members, bounds.fault_model)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 _State = TypeVar("_State", bound=Hashable)
 
@@ -61,10 +61,17 @@ class SearchResult(Generic[_State]):
     """Whether it stopped because the memory of its budget was used up."""
 
 
+#: Goes on with a search, from: when it began, each state that was met with its parent, the level to visit, and its depth.
+Divide = Callable[[float, dict[_State, _State | None], list[_State], int], SearchResult[_State]]
+#: How many states one process meets before a search is divided: with fewer it is over before processes are worth their start.
+DIVIDE_STATES: Final = 20_000
+
+
 def search(
     space: Space[_State],
     budget: Budget = Budget(),
     progress: Callable[[int, int], object] = lambda _states, _depth: None,
+    divide: Divide[_State] | None = None,
 ) -> SearchResult[_State]:
     """Visit every state that can be reached. Stop at the first bad state, at the end of the budget, or at Ctrl-C.
 
@@ -73,6 +80,7 @@ def search(
         budget: when to stop at the latest.
         progress: called at the start of each level and after each 1024 states of it, with the number of states met and the
             depth.
+        divide: goes on with the search, in several processes, at the first level before which `DIVIDE_STATES` states were met.
     """
     began = time.perf_counter()
     parents: dict[_State, _State | None] = {}
@@ -95,6 +103,8 @@ def search(
     successors, is_bad = space.successors, space.is_bad
     try:
         while level:
+            if divide is not None and len(parents) >= DIVIDE_STATES:
+                return divide(began, parents, level, depth)
             following: list[_State] = []
             for done, state in enumerate(level):
                 if len(parents) >= states_max:

@@ -187,6 +187,42 @@ class ClusterSpace:
                 return "validity" in self.bounds.look_for
         return any(state & pair == pair for pair in numbering.contradictions) if numbering.contradictions else False
 
+    # --- for a search by several processes: see harness.virtual.divided_search ----------------------------------------
+
+    def knows(self, state: int) -> bool:
+        """Return whether the moves of every node in `state` are known."""
+        return all(state & view in table for view, table in zip(self.numbering.views, self._moves, strict=True))
+
+    def learn(self, states: list[int]) -> int:
+        """Compute the moves of every node in these states. Return a digest of them."""
+        digest = self.numbering.size()
+        for state in states:
+            for place, table in enumerate(self._moves):
+                seen = state & self.numbering.views[place]
+                if seen not in table:
+                    table[seen] = moves = self._compute_moves(place, state)
+                    digest = hash((digest, *((move.flip, move.add) for group in moves for move in group)))
+        return digest
+
+    def size(self) -> int:
+        """Return how many facts were met."""
+        return self.numbering.size()
+
+    def begin_share(self) -> None:
+        """Count from now on what this process alone finds."""
+        self.cut = 0
+
+    def findings(self) -> tuple[int, bool, int]:
+        """Return what the states have shown: the facts that happened, whether ballots competed, and how many steps were cut."""
+        return self._happened, self._competed, self.cut
+
+    def add_findings(self, findings: tuple[int, bool, int]) -> None:
+        """Add what another process has found."""
+        happened, competed, cut = findings
+        self._happened |= happened
+        self._competed |= competed
+        self.cut += cut
+
     def sometimes(self) -> dict[str, bool]:
         """Return whether each condition held in some state. A search in which one of them never held has shown nothing."""
         facts = list(self.numbering.facts_in(self._happened))

@@ -52,7 +52,8 @@ class _Watchdog:
             raise EndlessLoop(f"one turn took more than {TICKS_MAX * TICK_S:g} s. {ENDLESS}")
 
     def __enter__(self) -> None:
-        self._turn += not self._depth
+        if not self._depth:
+            self._turn += 1
         self._depth += 1
 
     def __exit__(self, *_: object) -> None:
@@ -81,6 +82,14 @@ def watching() -> Iterator[None]:
         over.set()
         thread.join()
         signal.signal(signal.SIGVTALRM, before)
+
+
+def watch_in_fork() -> None:
+    """Go on to watch in a process that was forked within `watching`: a fork has no threads but its own."""
+    if signal.getsignal(signal.SIGVTALRM) == one_turn.signalled:
+        never = threading.Event()
+        arguments = (never, threading.get_ident())
+        threading.Thread(target=_signal_until, args=arguments, name="watchdog", daemon=True).start()
 
 
 def _signal_until(over: threading.Event, main: int) -> None:
