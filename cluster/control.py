@@ -169,6 +169,7 @@ class ControlClient:
         """
         self._address, self._token = address, token.encode()
         self._check_alive, self._no_reply = check_alive, no_reply
+        self._kept: list[zmq.Socket[bytes]] | None = None
         self._errors = {**_ERRORS, **{error.__name__: error for error in own_errors}}
 
     def ask(self, verb: str, timeout_s: float, /, **arguments: Any) -> Any:
@@ -189,18 +190,43 @@ class ControlClient:
         """
         deadline = time.monotonic() + timeout_s
         request = Packer().pack({"verb": verb, "arguments": arguments, "deadline": deadline})
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()  # of this process, which may be a forked one
-        with tuned(context.socket(zmq.DEALER)) as socket:
-            socket.connect(self._address)
+        socket = self._socket()
+        try:
             socket.send_multipart([self._token, request])
             while not socket.poll(_CHECK_ALIVE_MS):
                 self._check_alive()
                 if time.monotonic() > deadline:
                     raise self._no_reply(verb, timeout_s)
             reply = unpack_unchecked(socket.recv())
+        except BaseException:
+            socket.close()  # a late reply to this request must not be taken for that to the next
+            raise
+        if self._kept is None:
+            socket.close()
+        else:
+            self._kept.append(socket)
         if "error" in reply:
             raise self._error(reply["error"], reply["message"], reply["kind"])
         return reply["result"]
+
+    def keep_connections(self) -> None:
+        """Use connections again, which take longer than most requests, until `close`. For the process that calls this."""
+        self._kept = []
+
+    def close(self) -> None:
+        """Close the connections that are kept, once no request is under way."""
+        kept, self._kept = self._kept, None
+        for socket in kept or ():
+            socket.close()
+
+    def _socket(self) -> "zmq.Socket[bytes]":
+        if self._kept:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                return self._kept.pop()
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()  # of this process, which may be a forked one
+        socket = tuned(context.socket(zmq.DEALER))
+        socket.connect(self._address)
+        return socket
 
     def _error(self, names: list[str], message: str, kind: str) -> Exception:
         cls = next((self._errors[name] for name in names if name in self._errors), ConsensusError)

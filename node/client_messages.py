@@ -6,6 +6,9 @@ from typing import Final
 from node.contract import Message, Value
 from node.frames import CommandFrame, ReadFrame, Replies
 
+#: How many variables a status names at most.
+STATUS_VARIABLES_MAX: Final = 100
+
 
 @dataclass(frozen=True, slots=True)
 class ProposeRequest(Message):
@@ -30,9 +33,13 @@ class QueryRequest(Message):
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest(Message):
-    """Asks a node for its status. The node answers with a `StatusReply` of the same number."""
+    """Asks a node for its status. The node answers with a `StatusReply` of the same number.
+
+    `variables` is how many variables the status may name; fewer do not fit, or exist.
+    """
 
     number: int
+    variables: int = STATUS_VARIABLES_MAX
 
 
 @dataclass(frozen=True, slots=True)

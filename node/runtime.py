@@ -67,7 +67,7 @@ class Runtime:
         self._timers = parts.timers(time.monotonic, Random(f"{settings.seed}/{node}/{disk.incarnation}"))
         self.core = parts.core(algorithm, node, settings.nodes, disk, self._timers, settings.machines, settings.tuning)
         self._outbox = Outbox(self._codec, transport, node, disk.incarnation)
-        self._status_requests: list[tuple[Route, int]] = []
+        self._status_requests: list[tuple[Route, StatusRequest]] = []
         self._malformed, self._control, self._stopping = 0, b"", False
         self._retire_until: float | None = None
 
@@ -137,7 +137,7 @@ class Runtime:
     def take_envelope(self, route: Route, envelope: Envelope) -> None:
         """Take in one message. Raises Malformed."""
         if isinstance(envelope.message, StatusRequest):
-            self._status_requests.append((route, envelope.message.number))
+            self._status_requests.append((route, envelope.message))
         else:
             dispatch(self.core, self._settings, route, envelope)
 
@@ -181,9 +181,9 @@ class Runtime:
 
     def _send_statuses(self) -> None:
         requests, self._status_requests = self._status_requests, []
-        packed = packed_status(self.core, self.facts())
-        for route, number in requests:
-            self._outbox.send_back(route, StatusReply(number, packed))
+        for route, request in requests:
+            packed = packed_status(self.core, self.facts(), request.variables)
+            self._outbox.send_back(route, StatusReply(request.number, packed))
 
     def facts(self) -> dict[str, object]:
         """Return the fields of a status that describe the process. `node_status` adds those of the core."""

@@ -7,24 +7,25 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from node.authors import status_of
+from node.client_messages import STATUS_VARIABLES_MAX
 from node.contract import Algorithm, Value
 from node.log_contract import LogAlgorithm
 from node.turn import NodeCore
 from node.wire import BadValue, Malformed, decode_value, pack
 
-VARIABLES_MAX: Final = 100
 BYTES_MAX: Final = 1024 * 1024
 SHOWN_BYTES_MAX: Final = 4096
 
 
-def packed_status(core: NodeCore, facts: Mapping[str, object]) -> bytes:
+def packed_status(core: NodeCore, facts: Mapping[str, object], most: int = STATUS_VARIABLES_MAX) -> bytes:
     """Return a node's status, packed, with as many of its variables as fit.
 
     Args:
         core: the node.
         facts: the fields that describe its process.
+        most: how many variables are wanted at most.
     """
-    most = VARIABLES_MAX
+    most = min(max(most, 0), STATUS_VARIABLES_MAX)
     while len(packed := pack(node_status(core, facts, most))) > BYTES_MAX and most > 0:
         most //= 2
     return packed

@@ -24,7 +24,7 @@ from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome, value_of
 from cluster.clients.patience import Patience
 from cluster.clients.sharing import ThreadSharing
 from cluster.errors import NoSuchNode
-from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
+from node.client_messages import STATUS_VARIABLES_MAX, ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
 from node.contract import BadInput, NodeId, Value
 from node.settings import NAME
 from node.transport import Poller
@@ -118,12 +118,15 @@ class Client:
         """Return the variable's decided value, or None if none had been decided. Arguments and errors are those of `propose`."""
         return value_of(self.wait(self.begin_query(variable, at, timeout_s)), read=True)
 
-    def status(self, nodes: Iterable[NodeId], timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
+    def status(
+        self, nodes: Iterable[NodeId], timeout_s: float = 1.0, variables: int = STATUS_VARIABLES_MAX
+    ) -> dict[NodeId, dict[str, Any]]:
         """Ask nodes for their status, all at once.
 
         Args:
             nodes: the nodes' names.
             timeout_s: how long to wait, in seconds.
+            variables: how many variables a status may name at most.
 
         Returns:
             The status of each node that has replied in time: see `node.runtime.Runtime.status`.
@@ -138,7 +141,7 @@ class Client:
                     continue  # it has left the cluster since the caller has named it
                 self._number += 1
                 requests[self._number] = node
-                request = self._codec.encode(Envelope(self.id, 0, "", StatusRequest(self._number)))
+                request = self._codec.encode(Envelope(self.id, 0, "", StatusRequest(self._number, variables)))
                 self._status_requests.append((node, addresses[node], request))
         self._sharing.until(
             lambda: requests.keys() <= self._statuses.keys() or time.monotonic() > deadline,

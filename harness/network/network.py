@@ -101,6 +101,7 @@ class Network(RuleInstaller):
             self._control = ControlClient(
                 self._ready["control"], self._token, self._check_alive, _no_reply, (NetworkError,)
             )
+            self._control.keep_connections()
         except BaseException:
             self.close()
             raise
@@ -108,7 +109,9 @@ class Network(RuleInstaller):
 
     def close(self) -> None:
         """End the proxy, which first writes its record in full. A second call does nothing."""
-        self._control = None
+        if self._control is not None:
+            self._control.close()
+            self._control = None
         if self._proxy is None:
             return
         if self._proxy.poll() is None:

@@ -8,8 +8,6 @@ Rules
 3. What breaks the contract raises `ContractBroken`, and an exception of an algorithm is not caught: both end a real node.
 """
 
-from collections.abc import Iterable
-
 from harness.virtual.core import LogCore, OwnMessagesTravelCore, VirtualCore, VirtualTimers
 from harness.virtual.disk import VirtualDisk
 from harness.virtual.fault_model import SOUND, FaultModel
@@ -105,10 +103,9 @@ class VirtualNode:
         """Return whether a timer of that name is set."""
         return (self._name, timer) in self.timers.running
 
-    def unset_timers(self, timers: Iterable[str]) -> list[str]:
+    def unset_timers(self, timers: tuple[str, ...]) -> list[str]:
         """Return those of `timers` that are not set."""
-        running, variable = self.timers.running, self._name
-        return [timer for timer in timers if (variable, timer) not in running]
+        return [timer for timer in timers if (self._name, timer) not in self.timers.running]
 
     def timer_range(self, timer: str) -> tuple[float, float]:
         """Return the range of a timer that is set, in seconds: its shortest and its longest time."""
@@ -181,28 +178,24 @@ class VirtualNode:
 
     def end_turn(self) -> TurnOutput:
         """Commit, and return what leaves the node in this turn."""
-        core = self.core
-        core.end_of_input()
-        early = core.take_early()
+        self.core.end_of_input()
+        early = self.core.take_early()
         moment = self.crashes_in_turn
         if early is not None and moment is CrashMoment.EARLY:
             return turn_output(self.id, self.incarnation, early, crashed=moment)
         self.wrote = self.disk.dirty
-        strikes = moment is not None and (
-            moment is CrashMoment.COMMITTED or (moment is CrashMoment.SNAPSHOT and self.disk.log.resizes)
-        )
+        strikes = moment is CrashMoment.COMMITTED or (moment is CrashMoment.SNAPSHOT and self.disk.log.resizes)
         self.disk.commit(ends_doubt=not strikes)
         if strikes and self.wrote:
             return turn_output(self.id, self.incarnation, early, crashed=moment)
-        late = core.take_output()
+        late = self.core.take_output()
         if moment is CrashMoment.RELEASING and late is not None and len(late.sends) > 1:
             some = late._replace(sends=late.sends[: len(late.sends) // 2])
             return turn_output(self.id, self.incarnation, some, early, crashed=moment)
-        silent = late is None and early is None
-        output = TurnOutput() if silent else turn_output(self.id, self.incarnation, late, early)
-        if core.to_itself:
+        output = turn_output(self.id, self.incarnation, late, early) if late or early else TurnOutput()
+        if self.core.to_itself:
             output.to_self = self.to_self
-        core.after_turn()
+        self.core.after_turn()
         if self.fault_model.time_stands_still and isinstance(self.instance, LogAlgorithm):
             self.instance.forget_time()
         return output

@@ -34,6 +34,7 @@ class Served:
     def __init__(self, verbs: Mapping[str, Verb]) -> None:
         self.server = ControlServer(TOKEN)
         self._verbs, self._stopped = verbs, Event()
+        self.callers: list[bytes] = []  # of each request, in order
         self._thread = Thread(target=self._run)
         self._thread.start()
 
@@ -41,6 +42,7 @@ class Served:
         while not self._stopped.is_set():
             self.server.wait(0.01)
             for request in self.server.requests():
+                self.callers.append(request.caller)
                 self.server.serve(request, self._verbs)
 
     def client(self, *own_errors: type[Exception]) -> ControlClient:
@@ -157,6 +159,41 @@ def test_requests_without_the_token_get_no_reply_and_are_counted(served: Served)
         assert unpack_unchecked(client.recv()) == {"result": []}
         assert not client.poll(0)
     assert served.server.unauthorized == len(strange)
+
+
+def test_connections_that_are_kept_are_used_again_by_every_thread_and_closed(served: Served) -> None:
+    client = served.client()
+    client.keep_connections()
+    with ThreadPoolExecutor(4) as pool:
+        echoes = list(pool.map(lambda number: client.ask("echo", WAIT_S, number=number), range(40)))
+    assert echoes == [{"number": number} for number in range(40)]
+    callers = set(served.callers)
+    assert len(served.callers) == 40
+    assert 1 <= len(callers) <= 4
+    client.close()
+    assert client.ask("pair", WAIT_S) == [1, [2, 3]]  # by a connection of its own
+    assert served.callers[-1] not in callers
+
+
+def test_a_connection_whose_reply_may_come_late_is_not_used_again() -> None:
+    server = ControlServer(TOKEN)
+    client = ControlClient(server.address, TOKEN, lambda: None, no_reply)
+    client.keep_connections()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.ask, "first", 0.05)
+        server.wait(WAIT_S)
+        with pytest.raises(NotUp):
+            first.result()
+        second = pool.submit(client.ask, "second", WAIT_S)
+        requests: list[ControlRequest] = []
+        while "second" not in [request.verb for request in requests]:
+            server.wait(WAIT_S)
+            requests += server.requests()
+        for request in requests:
+            server.answer(request.caller, request.verb)
+        assert second.result() == "second"
+    client.close()
+    server.close()
 
 
 def test_a_late_request_is_not_begun() -> None:

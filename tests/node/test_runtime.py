@@ -14,10 +14,9 @@ import pytest
 from harness.mutants.broken_parts import BREAKS
 from harness.runs.campaigns.features import marks_met
 from node import runtime as runtime_module
-from node import status as status_module
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accepted, Decided, Paxos, Prepare, Promise
-from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
+from node.client_messages import STATUS_VARIABLES_MAX, ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
 from node.contract import Algorithm, ContractBroken, Message, Node, NodeId, Request, Status, Value
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.parts import SHIPPED_PARTS, Parts
@@ -177,8 +176,8 @@ class Bench:
     def peer(self, sender: NodeId, message: Message, variable: str = "x", incarnation: int = 1) -> tuple[Route, bytes]:
         return (sender.encode(),), self.codec.encode(Envelope(sender, incarnation, variable, message))
 
-    def status(self) -> dict[str, Any]:
-        happened = self.run([self.client(StatusRequest(99))])
+    def status(self, variables: int = STATUS_VARIABLES_MAX) -> dict[str, Any]:
+        happened = self.run([self.client(StatusRequest(99, variables))])
         (reply,) = [event.message for event in happened if isinstance(event, Answered)]
         assert isinstance(reply, StatusReply)
         status: dict[str, Any] = unpack(reply.status)
@@ -710,9 +709,12 @@ def test_a_status_of_many_large_values_fits_in_a_frame(bench: MakeBench) -> None
     )
     status = one.status()
     assert status["variable_count"] == 240
-    assert 20 < len(status["variables"]) <= status_module.VARIABLES_MAX
+    assert 20 < len(status["variables"]) <= STATUS_VARIABLES_MAX
     assert status["latest"] == "x199"
     assert "x199" in status["variables"]
+    assert list(one.status(variables=1)["variables"]) == ["x199"]
+    few = one.status(variables=0)
+    assert (few["variable_count"], few["variables"]) == (240, {})
 
 
 def test_a_status_counts(bench: MakeBench) -> None:
