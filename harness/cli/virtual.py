@@ -108,7 +108,7 @@ def explore(
     from cluster.spec import node_names  # noqa: PLC0415
     from harness.replay.schedule import Schedule  # noqa: PLC0415
     from harness.virtual.bounds import Bounds  # noqa: PLC0415
-    from harness.virtual.explorer import NoSuchBound, run_explore, unbounded_numbers  # noqa: PLC0415
+    from harness.virtual.explorer import NoSuchBound, can_divide, run_explore, unbounded_numbers  # noqa: PLC0415
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.search import Budget  # noqa: PLC0415
 
@@ -120,10 +120,11 @@ def explore(
         raise NoSuchBound("without a proposal nothing is decided: give at least --proposals 1")
     if unknown := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
         raise NoSuchNode(f"there is no node {', '.join(sorted(unknown))} among {count(bounds['nodes'], 'node')}")
+    wanted = Bounds(fault_model=model, look_for=look_for or EVERYTHING, **bounds)
     if not as_json:
         limits = f"at most {seconds:g} s and {memory_gb:g} GB"
-        print_stderr(f"exploring {algorithm} on {_cores(workers)}; {limits}")
-    wanted = Bounds(fault_model=model, look_for=look_for or EVERYTHING, **bounds)
+        cores = _cores(workers if can_divide(cls, wanted) else 1)
+        print_stderr(f"exploring {algorithm} on {cores}; {limits}")
     if (warning := unbounded_numbers(cls, wanted)) is not None:
         print_stderr(f"consensus: {warning}")
     progress_timer = ProgressTimer()

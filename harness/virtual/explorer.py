@@ -192,7 +192,8 @@ def run_explore(
         bounds: how far to explore.
         budget: when to stop at the latest.
         progress: as for `search`.
-        workers: how many processes search. Several find as many states, and a schedule that is as short; perhaps another one.
+        workers: how many processes search, if `can_divide`. Several find as many states, and a schedule that is as short, perhaps
+            another one.
 
     Raises:
         UnknownAlgorithm: there is no algorithm of that name.
@@ -229,6 +230,14 @@ def _bounds_of_log(bounds: Bounds) -> Bounds:
     return replace(bounds, fault_model=replace(bounds.fault_model, time_stands_still=True))
 
 
+def can_divide(algorithm: type[Algorithm], bounds: Bounds) -> bool:
+    """Return whether several processes can explore an algorithm together.
+
+    In the states of a log, and with symmetry, new facts get their numbers at any time, and not the same ones in each process.
+    """
+    return not (algorithm.keeps_log or bounds.symmetry)
+
+
 def _explore(
     cls: type[Algorithm],
     name: str,
@@ -238,9 +247,8 @@ def _explore(
     workers: int,
 ) -> Exploration:
     space = LogSpace(cls, bounds) if issubclass(cls, LogAlgorithm) else ClusterSpace(cls, bounds)
-    # With symmetry, states get new numbers while the search goes on: processes would not give them the same ones.
-    divides = workers > 1 and space.symmetry is None
-    found = search(space, budget, progress, DividedSearch(space, workers, budget, progress) if divides else None)
+    divide = DividedSearch(space, workers, budget, progress) if workers > 1 and can_divide(cls, bounds) else None
+    found = search(space, budget, progress, divide)
     report = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
     if found.bad is not None:
         cluster = VirtualCluster(cls, space.members, bounds.fault_model)

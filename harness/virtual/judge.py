@@ -132,7 +132,8 @@ def missing_timers(node: VirtualNode) -> list[Violation]:
         return []
     return [
         Violation(TIMER, f"{node.id} waits for something that may be lost, and its timer {name!r} is not set")
-        for name in node.unset_timers(tuple(instance.awaits()))
+        for name in instance.awaits()
+        if not node.is_set(name)
     ]
 
 

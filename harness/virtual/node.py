@@ -103,10 +103,6 @@ class VirtualNode:
         """Return whether a timer of that name is set."""
         return (self._name, timer) in self.timers.running
 
-    def unset_timers(self, timers: tuple[str, ...]) -> list[str]:
-        """Return those of `timers` that are not set."""
-        return [timer for timer in timers if (self._name, timer) not in self.timers.running]
-
     def timer_range(self, timer: str) -> tuple[float, float]:
         """Return the range of a timer that is set, in seconds: its shortest and its longest time."""
         return self.timers.running[self._name, timer]
