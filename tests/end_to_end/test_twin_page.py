@@ -238,3 +238,7 @@ def test_the_past_is_acted_in_by_the_slider_and_a_step_of_the_list(browser: Brow
         expect(broken).to_contain_text("✗")
         page.keyboard.press("b")
         expect(broken).to_contain_text("✓")
+        seen.node("n3").press("Enter")  # without the mouse: a node, one of its links, and a cut
+        page.locator("#selected [data-link=n1]").press("Enter")
+        page.locator("#selected [data-act=cut-both]").press("Enter")
+        expect(page.locator(".wall")).to_have_count(1)

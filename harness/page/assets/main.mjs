@@ -77,6 +77,7 @@ function begin(about) {
   page.layer = new MessageLayer(page.ring);
   page.panels = new Panels(byId("side"), about, act, (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
   page.panels.on_close = () => select(null);
+  page.panels.on_link = (from, to) => select({ from, to });
   if (about.virtual) page.twin = new TwinPanels(page.panels);
   page.bar = new TimeBar(byId("time"), store, page.clock, () => {}, about.step_us, about.differences);
   page.diagram = new SpaceTimeStrip(byId("time"), page.bar.controls, store, page.clock, page.layer, () => { page.bar.focus = null; });

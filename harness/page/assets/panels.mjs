@@ -105,11 +105,11 @@ export class Panels {
     if (this.canAct && title) {
       this.note = h("p", { class: "note", "aria-live": "polite" });
       if (selection?.from) parts.push(this.linkActs(selection));
-      if (selection?.node) parts.push(this.nodeActs(selection.node));
+      if (selection?.node) parts.push(this.nodeActs(selection.node), this.linksOf(selection.node));
       if (!selection?.from) parts.push(this.about.system ? this.systemForm(selection?.node ?? "") : this.about.keeps_log ? this.logForm(selection?.node) : this.callForm(selection?.node ?? ""));
       parts.push(this.note);
     }
-    this.selected.replaceChildren(...parts);
+    this.selected.replaceChildren(...parts.filter(Boolean));
   }
 
   nodeActs(node) {
@@ -117,6 +117,12 @@ export class Panels {
       const doing = { restart: "booting", kill: null, "delete-directory": "booting" }[id] ?? null;
       this.do(...make(node), this.note, { node, doing });
     }, { title, "data-act": id })));
+  }
+
+  // The links of a node as buttons, for those who use the keyboard: they do what a click on the link does.
+  linksOf(node) {
+    if (!LINK_ACTS.some(([id]) => this.takes(id))) return null;
+    return h("div", { class: "links" }, "link to", this.nodes.filter((other) => other !== node).map((other) => button(other, () => this.on_link(node, other), { "data-link": other, title: `the link between ${node} and ${other}` })));
   }
 
   linkActs({ from, to }) {
