@@ -27,7 +27,7 @@ class StoreClient(SystemClient):
     def perform(self, call):
         host, port = self.address(call.node).split(":")
         try:
-            with socket.create_connection((host, int(port)), self.WAITS_S) as one:
+            with socket.create_connection((host, int(port)), self.WAITS_S or call.timeout_s) as one:
                 one.sendall(f"{call.f} {call.key} {call.value}\\n".encode())
                 answer = one.makefile().readline().strip()
         except TimeoutError:
@@ -44,6 +44,9 @@ class StoreClient(SystemClient):
 class Patient(StoreClient):
     WAITS_S = 2.0
 
+class AsPatientAsAsked(StoreClient):
+    WAITS_S = None
+
 class Liar(StoreClient):
     def timed_out(self):
         return refused("no answer in time")
@@ -57,6 +60,6 @@ def store_in_memory(folder: Path, client: str = "Patient") -> Path:
     (folder / "store.toml").write_text(
         f'name = "store"\ncommand = ["{sys.executable}", "-I", "-S", "{{here}}/store.py", "{{client_port}}"]\n'
         'ports = ["client"]\nworkloads = ["put-get"]\n'
-        f'[ready]\nport = "client"\n[client]\nclass = "client.py:{client}"\n'
+        f'[ready]\nport = "client"\nwithin_s = 60\n[client]\nclass = "client.py:{client}"\n'
     )
     return folder / "store.toml"
