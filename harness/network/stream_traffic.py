@@ -4,6 +4,7 @@
 |---|---|
 | connection | a connection was dialed on the link `from` -> `to`; "undeliverable" if the receiver did not accept it |
 | bytes | so many bytes have left on the link |
+| close, reset | the end of a connection, if a rule keeps it |
 
 Rules
 -----
