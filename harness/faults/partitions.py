@@ -293,7 +293,12 @@ def majorities_ring(experiment: Target, rng: Random, *, nodes: list[NodeId] | No
     Observer: the proxy, which counts the messages that it has dropped.
     """
     order = shuffled(rng, experiment.nodes) if nodes is None else nodes
-    return _cut(experiment, links_of_ring(order), "ring")
+    links = links_of_ring(order)
+    if not links:
+        raise BadInput(
+            f"a ring of {len(order)} nodes cuts no link: each node reaches all others. It needs four nodes or more"
+        )
+    return _cut(experiment, links, "ring")
 
 
 @fault(

@@ -2,6 +2,7 @@ import inspect
 from itertools import combinations
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,9 +23,10 @@ from harness.faults.catalogue import (
 )
 from harness.faults.excuses import Kind
 from harness.faults.link_faults import expand_links
-from harness.faults.partitions import links_between, links_of_bridge, links_of_ring
+from harness.faults.partitions import links_between, links_of_bridge, links_of_ring, majorities_ring
 from harness.faults.roles import ROLES
 from harness.records.links import CLIENT
+from node.contract import BadInput
 from node.quorum import majority
 
 FIVE = node_names(5)
@@ -203,6 +205,12 @@ def test_on_a_ring_each_node_reaches_a_majority_of_its_own(count: int) -> None:
     assert all(len(reached) >= majority(count) for reached in seen.values())
     assert all(one != other for one, other in combinations(seen.values(), 2))
     assert all(reached != frozenset(nodes) for reached in seen.values())
+
+
+def test_a_ring_of_three_nodes_is_refused_since_it_cuts_nothing() -> None:
+    target: Any = SimpleNamespace(nodes=node_names(3))
+    with pytest.raises(BadInput, match=r"a ring of 3 nodes cuts no link: .* four nodes"):
+        majorities_ring(target, Random(0))
 
 
 def test_a_partition_cuts_both_directions_and_nodes_in_no_group_are_a_group() -> None:
