@@ -1,16 +1,18 @@
 """The clients of a run: their calls are recorded in the run's history."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cluster.clients.client import Client, VariableCall
 from cluster.clients.outcomes import Outcome
 from cluster.cluster import Cluster
 from harness.records.history_recorder import HistoryRecorder
 from harness.runs.variable_calls import VariableCalls
-from harness.workloads.api_calls import ApiCalls
 from harness.workloads.log_calls import LogCalls
 from node.contract import NodeId
+
+if TYPE_CHECKING:
+    from harness.workloads.api_calls import ApiCalls
 
 #: How long a call may take by default, in seconds. A call that takes longer counts as unanswered. An answer usually takes
 #: a few milliseconds here.
@@ -22,8 +24,6 @@ class RunClients:
 
     One thread makes all calls.
     """
-
-    api_class: type[ApiCalls] = ApiCalls
 
     def __init__(self, cluster: Cluster, begin_history: Callable[[], HistoryRecorder]) -> None:
         """Prepare clients of `cluster`. The first client calls `begin_history`, which returns the recorder of the history."""
@@ -55,11 +55,13 @@ class RunClients:
         return self._log_calls
 
     @property
-    def api(self) -> ApiCalls:
+    def api(self) -> "ApiCalls":
         """The clients of a replicated log that call the API as people do. `api.begin` begins a call."""
         if self._api_calls is None:
+            from harness.workloads.api_calls import ApiCalls  # noqa: PLC0415 - with asyncio it costs a node's start
+
             settings = self.cluster.spec.settings
-            self._api_calls = self.api_class(
+            self._api_calls = ApiCalls(
                 settings.cluster, self.cluster.client_addresses, self._begin_history(), settings.tuning
             )
         return self._api_calls

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
 from random import Random
-from typing import ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from cluster.clients.client import VariableCall
 from harness.checkers.evidence import Checker
@@ -20,10 +20,12 @@ from harness.checkers.linearizable import linearizable
 from harness.checkers.properties import fault_tolerance
 from harness.checkers.sequential_model import Model
 from harness.records.history_recorder import HistoryRecorder
-from harness.workloads.api_calls import ApiCalls
 from harness.workloads.log_calls import LogCalls
 from harness.workloads.planned_call import PlannedCall
 from node.contract import NodeId
+
+if TYPE_CHECKING:
+    from harness.workloads.api_calls import ApiCalls
 
 #: How long an answer may take after all faults are healed, in seconds.
 ANSWER_AFTER_HEAL_S: Final = 5.0
@@ -48,7 +50,7 @@ class Callers(Protocol):
         """The clients of a replicated log."""
 
     @property
-    def api(self) -> ApiCalls:
+    def api(self) -> "ApiCalls":
         """The clients of a replicated log that call the API as people do."""
 
     @property

@@ -36,7 +36,7 @@ def test_the_package_is_typed() -> None:
 def test_a_start_imports_nothing_that_takes_long_and_is_not_used() -> None:
     source = (
         "import sys; import node.__main__; print({'shutil', 'tempfile', 'asyncio'} & set(sys.modules));"
-        "import cluster.cluster, cluster.supervisor; print({'asyncio'} & set(sys.modules))"
+        "import cluster.cluster, cluster.supervisor, harness.runs.serve; print({'asyncio'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n") == ["set()", "set()", ""]
