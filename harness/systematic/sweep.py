@@ -248,8 +248,9 @@ class Sweeper:
         """
         if load_algorithm(self.algorithm).keeps_log:
             raise NoSweep(
-                f"{self.algorithm} keeps a log, whose messages depend on clocks, and in a sweep the clocks stand still: "
-                f"try `consensus test {self.algorithm} --workload kv`, or `consensus crashpoints {self.algorithm}`"
+                f"{self.algorithm} keeps a log, which elects its leader by time, and in a sweep the clocks stand still: "
+                f"`consensus explore {self.algorithm}` takes every order, loss and crash in its place, and "
+                f"`consensus crashpoints {self.algorithm}` every write of a disk"
             )
         if (why := broken_contract(self.algorithm)) is not None:
             raise AlgorithmFailed(f"{self.algorithm} breaks its contract, even without a fault: {why}")

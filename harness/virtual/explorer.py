@@ -259,7 +259,7 @@ def _explore(
             report.schedule = follow(cluster, space.steps(found.bad))
             report.story = cluster.story
             if seen := [violation for violation in cluster.violations if violation.kind in bounds.look_for]:
-                report.violations = seen
+                report.violations = list(dict.fromkeys(seen))
         except Exception as error:  # noqa: BLE001 - the violation was found, whether or not its schedule can be replayed
             report.story = [
                 f"(the search has met this, and its steps cannot be taken again: {NOT_DETERMINISTIC} ({describe_failure(error)}))"

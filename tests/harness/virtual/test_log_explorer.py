@@ -83,6 +83,7 @@ def test_half_of_the_voters_is_no_majority() -> None:
     [
         (broken.RaftVotesInMemory, Bounds(proposals=0, crashes=1, look_for=("promise",)), "promise", 3),
         (broken.VotesEndWithARole, Bounds(proposals=0), "promise", 4),
+        (broken.CandidatesKeepTheirVote, Bounds(proposals=0, look_for=("leader",)), "leader", 6),
     ],
 )
 def test_a_vote_that_is_lost_shows_in_a_few_steps(
