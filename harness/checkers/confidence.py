@@ -46,7 +46,8 @@ def shown_by(failures: int, runs: int) -> list[str]:
     """Return what the runs have shown, in a sentence or two for people; nothing if there were no runs."""
     if not runs:
         return []
-    share = f"{100 * failing_share_at_most(failures, runs):.2g} %"
+    percent = 100 * failing_share_at_most(failures, runs)
+    share = f"{percent:.2g} %" if percent < 99.5 else "100 %"  # two digits of 100 would be 1e+02
     sentences = [
         f"{failures:,} of {count(runs, 'run')} failed: at most {share} of such runs fail, with 95 % confidence"
     ]

@@ -372,7 +372,9 @@ _CHECKS: Final[dict[str, ArgumentCheck]] = {
     "senders": _LIST_OF_NODES,
     "receivers": _LIST_OF_NODES,
     "groups": ArgumentCheck("a list of lists of some of {nodes}, each named once", _are_groups),
-    "links": ArgumentCheck("nodes, clients, all, or a list of pairs of {nodes} and client", _are_links),
+    "links": ArgumentCheck(
+        'nodes, clients, all, or a list of pairs of {nodes} and client, such as [["n1", "n2"]]', _are_links
+    ),
     "probability": ArgumentCheck("a number from 0 to 1", _is_number(0, 1)),
 }
 #: By the type of the argument, as text.

@@ -16,6 +16,8 @@ def test_the_share_is_the_end_of_the_exact_interval(failures: int, runs: int) ->
 
 def test_runs_that_all_failed_exclude_nothing() -> None:
     assert failing_share_at_most(5, 5) == 1.0
+    assert shown_by(1, 1) == ["1 of 1 run failed: at most 100 % of such runs fail, with 95 % confidence"]
+    assert shown_by(400, 401)[0].startswith("400 of 401 runs failed: at most 100 % ")
 
 
 def test_few_runs_are_warned_of() -> None:
