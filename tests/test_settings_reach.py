@@ -76,13 +76,16 @@ EXCEPTIONS = {
         "_MESSAGE_BYTES_MAX": FORMAT,
     },
     "node/tuning.py": dict.fromkeys(("KIB", "MIB", "_MANY"), "units, in which the settings are written"),
-    "node/wire.py": dict.fromkeys(
-        (
-            "VERSION", "VALUE_BYTES_MAX", "VALUE_DEPTH_MAX", "_WRAPPER_DEPTH_MAX", "FRAME_BYTES_MAX", "TUPLE_EXT",
-            "CHECKSUM_BYTES",
+    "node/wire.py": {
+        **dict.fromkeys(
+            (
+                "VERSION", "VALUE_BYTES_MAX", "VALUE_DEPTH_MAX", "_WRAPPER_DEPTH_MAX", "FRAME_BYTES_MAX", "TUPLE_EXT",
+                "CHECKSUM_BYTES",
+            ),
+            FORMAT,
         ),
-        FORMAT,
-    ),
+        "_BUFFER_BYTES_MAX": "when memory is given back; what is packed is the same",
+    },
     "node/wording.py": {"_NEAREST_MAX": SHOWN, "_SIMILARITY_MIN": SHOWN},
     "cluster/clients/client.py": {"TIMEOUT_S": "the default of an argument", "_STEP_S": POLL},
     "cluster/clients/connections.py": {"_SOCKETS_MAX": "a limit of libzmq"},
