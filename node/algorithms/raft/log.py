@@ -118,6 +118,8 @@ class RaftLog(ReplicaLog):
 
     def configuration(self, applied: Configuration, slot: int) -> Configuration:
         """Return the configuration after every change in the log. `applied` is that after `slot`, the last applied one."""
+        if not self.changes:  # nearly always, and a leader asks several times for each entry
+            return applied
         for each in [change for change in self.changes if change <= slot]:
             del self.changes[each]
         for change, batch in self.changes.items():
