@@ -40,7 +40,7 @@ class Picture(NamedTuple):
 PICTURES: Final = (
     Picture("report", "split-brain-failover", ("top", "moment"), 1240, 1240),
     Picture("window", "had-voted-red", ("moment",), 1240, 690),
-    Picture("promise", "accept-ignores-promise", ("moment",), 1240, 690),
+    Picture("promise", "02-accept-ignores-promise", ("moment",), 1240, 690),
     Picture("diagram", "split-brain-failover", ("diagram",), 1240, 620),
 )
 #: Which step of which chapter of the tour is drawn, and how.
