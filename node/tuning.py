@@ -266,10 +266,10 @@ class Tuning:
         4 * MIB, 0, _MANY, "bytes", "How many bytes of values are kept for watches.", drawn=(20,), replicated=True
     )
     kv_answer_entries: int = _setting(
-        1_000, 1, 1_000, "entries", "How many entries the answer to a range or a watch has."
+        1_000, 1, 1_000, "entries", "How many entries the answer to a range or a watch has.", drawn=(1, 3)
     )
     kv_answer_bytes: int = _setting(
-        MIB, 0, MIB, "bytes", "An answer that has more bytes than this gets no further entry."
+        MIB, 0, MIB, "bytes", "An answer that has more bytes than this gets no further entry.", drawn=(10,)
     )
     members_history: int = _setting(
         4_096,

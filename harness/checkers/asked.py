@@ -11,9 +11,12 @@ from some state of the log. `asked_of` returns for each answered call an `AskedC
 | put, get, delete, cas; write, read | the key | as in `models.py` | as in `models.py`; of a put or a cas: the version |
 | version | | | the version of the latest change |
 | range | prefix | | `[[key, value, version], …]` |
+| page | prefix | `{"after": key, "most": number}` | `[[[key, value, version], …], whether there are more]` |
 | watch | prefix | `{"after": version}` | `{"seen": version, "changes": [[version, key, value], …]}` |
 | acquire, renew, release | the lock | see `lock_leases.py` | |
 | holder | the lock | | `[owner, token, waiting]`, or null |
+| queue, try, resume, give_up | the lock | `{"owner", "lease_ms", "token"}`, as far as it asks | the machine's result |
+| granted | the lock | `{"ticket"}` | the token; null if the claim still waits |
 | join | member | `{"group", "details", "lease_s"}` | the number of a view that it is in |
 | heartbeat, leave | member | `{"group"}` | the number of a view |
 | view | group | | `[number, {member: details}]` |
@@ -89,6 +92,8 @@ class AskedQuestion(Asked):
 
 #: The answer of a command that tells its client nothing.
 ANY: Final = object()
+#: A key, its encoded value, and its version.
+Entry = tuple[str, bytes, int]
 
 
 def identity_of(executed: Executed) -> Hashable:
@@ -135,6 +140,12 @@ def _command(call: RecordedCall, refused: str | None) -> AskedCommand | None:
         case "heartbeat" | "leave":
             identity = value["group"], call.f, call.key
             answer = ANY if answer is None else answer
+        case "queue" | "try":
+            identity = "locks", "acquire" if call.f == "queue" else "try", call.key, value["owner"], value["lease_ms"]
+        case "resume":
+            identity = "locks", "resume", call.key, value["token"], value["owner"], value["lease_ms"]
+        case "give_up":
+            identity = "locks", "give_up", call.key, value["owner"]
         case "add" | "remove":
             identity = "assignment", call.f, call.key
             answer = answer if call.f == "add" else ANY
@@ -150,6 +161,10 @@ def _question(call: RecordedCall, refused: str | None) -> AskedQuestion | None:
     answer: Any = call.answer
     found: AskedQuestion | None = None
     match call.f:
+        case "get" | "read" | "propose" | "query" | "version" | "range" | "page" | "holder" | "view" | "owners" if (
+            refused is not None
+        ):
+            found = AskedQuestion(call, lambda _: False, lambda _: "an answer: no state refuses this question")
         case "get" | "read":
             found = _of_one(call, lambda log: log.kv.entries.get(call.key, (None, 0))[0])
         case "propose" | "query":
@@ -158,10 +173,14 @@ def _question(call: RecordedCall, refused: str | None) -> AskedQuestion | None:
             found = AskedQuestion(call, lambda log: log.kv.version == answer, lambda log: log.kv.version)
         case "range":
             found = _range(call)
+        case "page":
+            found = _page(call)
         case "watch":
             found = _watch(call, refused)
         case "acquire" | "holder":
             found = _lock(call, refused)
+        case "granted":
+            found = _granted(call, refused)
         case "view" | "views":
             found = _view(call, refused)
         case "mine" | "owners":
@@ -178,19 +197,47 @@ def _of_one(call: RecordedCall, right: Callable[[ReferenceLog], bytes | None]) -
 def _range(call: RecordedCall) -> AskedQuestion:
     answer: Any = call.answer
     found = [(key, encode_value(value), version) for key, value, version in answer]
+    keys = [key for key, _, _ in found]
+    began: list[int] = []  # the version at which the range can have begun at the earliest
 
-    def right(log: ReferenceLog) -> list[tuple[str, bytes, int]]:
-        return sorted((key, *entry) for key, entry in log.kv.entries.items() if key.startswith(call.key))
+    def right(log: ReferenceLog) -> list[Entry]:
+        return _entries(log, call.key)
 
     def fits(log: ReferenceLog) -> bool:
         if not log.has_small_pages:
             return right(log) == found
-        # Its pages are of different moments: here only that each entry was there at some time, and that keys rise.
-        keys = [key for key, _, _ in found]
-        return keys == sorted(set(keys)) and all(
-            0 < version <= log.kv.version and log.kv.changes[version - 1] == (version, key, value)
-            for key, value, version in found
+        # Its pages are of different moments. Each entry was there at some time, keys rise, and what has not changed since the
+        # beginning is there.
+        began[:] = began or [log.kv.version]
+        return (
+            keys == sorted(set(keys))
+            and all(
+                0 < version <= log.kv.version and log.kv.changes[version - 1] == (version, key, value)
+                for key, value, version in found
+            )
+            and all(key in keys for key, _, version in right(log) if version <= began[0])
         )
+
+    return AskedQuestion(call, fits, right)
+
+
+def _entries(log: ReferenceLog, prefix: str, after: str = "") -> list[Entry]:
+    return sorted((key, *entry) for key, entry in log.kv.entries.items() if key.startswith(prefix) and key > after)
+
+
+def _page(call: RecordedCall) -> AskedQuestion:
+    """Return the question of one page: the first entries after a key, of one moment."""
+    value: Any = call.invoke.value
+    answer: Any = call.answer
+    found = [(key, encode_value(new), version) for key, new, version in answer[0]]
+
+    def right(log: ReferenceLog) -> list[Entry]:
+        return _entries(log, call.key, value["after"])
+
+    def fits(log: ReferenceLog) -> bool:
+        whole = right(log)
+        has_more = len(found) < len(whole)
+        return found == whole[: len(found)] and answer[1] == has_more and 0 < (len(found) or not whole) <= value["most"]
 
     return AskedQuestion(call, fits, right)
 
@@ -227,6 +274,22 @@ def _lock(call: RecordedCall, refused: str | None) -> AskedQuestion:
         return holder is not None and (holder[0], holder[1]) == (value["owner"], answer)
 
     return AskedQuestion(call, fits, right, of_claim=call.f == "acquire")
+
+
+def _granted(call: RecordedCall, refused: str | None) -> AskedQuestion:
+    """Return the question of a claim whether it holds the lock by now."""
+    value: Any = call.invoke.value
+
+    def right(log: ReferenceLog) -> int | None:
+        tokens = [claim.token for claim in log.locks.queue(call.key) if claim.ticket == value["ticket"]]
+        return tokens[0] if tokens else None
+
+    def fits(log: ReferenceLog) -> bool:
+        if refused is not None:
+            return refused == "not_waiting" and right(log) is None
+        return right(log) == (call.answer or 0)
+
+    return AskedQuestion(call, fits, right, of_claim=True)
 
 
 def _view(call: RecordedCall, refused: str | None) -> AskedQuestion:

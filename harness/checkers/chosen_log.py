@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 from harness.checkers.leader_rules import BrokenRule, LeaderLogs
 from harness.checkers.recorded_messages import said_by_leaders
+from harness.checkers.reference.log import NO_OP, Batch, ReferenceLog
+from harness.checkers.reference.states import differences
 from node.contract import Algorithm, NodeId
 from node.log_contract import LogAlgorithm
 from node.machines.kv import KvMachine
@@ -31,7 +33,7 @@ from node.replication.configuration import Configuration
 from node.replication.state import ReplicatedState
 from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
-from node.tuning import SHIPPED
+from node.tuning import SHIPPED, Tuning
 from node.wire import Malformed, encode_value, unpack_unchecked
 
 
@@ -75,6 +77,7 @@ class AppliedLog:
         changes: every change of a key, in order.
         frames: how often each frame (session and sequence number) stands in the log.
         configuration: the members at the end.
+        state: the packed state at the end.
     """
 
     first: int
@@ -84,6 +87,7 @@ class AppliedLog:
     changes: list[VersionedWrite] = field(default_factory=list)
     frames: Counter[tuple[int, int]] = field(default_factory=Counter)
     configuration: Configuration = field(default_factory=lambda: Configuration(()))
+    state: bytes = b""
 
 
 class ChosenLog:
@@ -204,15 +208,12 @@ class ChosenLog:
             new = [change for change in _changes(state) if change[0] > version]
             log.changes += [VersionedWrite(slot, *change) for change in new]
             version = _version(state)
-        log.configuration = state.configuration
+        log.configuration, log.state = state.configuration, state.packed()
         return log
 
     def empty_state(self) -> ReplicatedState:
         """Return the state of a replica that has applied nothing."""
-        tuning = next((contents.tuning for contents in self.disks.values()), SHIPPED)
-        # Every change is to show, and no answer of the log depends on how many are kept.
-        kept = (SHIPPED.kv_history_entries, SHIPPED.kv_history_bytes)
-        tuning = replace(tuning, kv_history_entries=kept[0], kv_history_bytes=kept[1])
+        tuning = keeping_changes(next((contents.tuning for contents in self.disks.values()), SHIPPED))
         return self._algorithm(OfflineNode(self.members[0], self.members, {}, MemoryLog(), tuning=tuning)).state
 
     def snapshot_state(self, node: NodeId) -> ReplicatedState:
@@ -221,11 +222,37 @@ class ChosenLog:
         Raises:
             Malformed: the snapshot is damaged.
         """
+        state = self.empty_state()
+        state.restore(self.packed_snapshot(node))
+        return state
+
+    def packed_snapshot(self, node: NodeId) -> bytes:
+        """Return the snapshot on the disk of `node`, packed."""
         log, slot = self.disks[node].log, self.snapshot_slot(node)
         parts = takewhile(lambda part: part is not None, (log.part(slot, number) for number in count()))
-        state = self.empty_state()
-        state.restore(b"".join(part for part in parts if part is not None))
-        return state
+        return b"".join(part for part in parts if part is not None)
+
+    def differences(self) -> Iterator[str]:
+        """Yield a sentence for each part of a state, at the end or in a snapshot, that is not what the reference has.
+
+        A log whose first slots are missing has no reference.
+        """
+        applied, machines = self.applied, self.empty_state().machines
+        if applied.first != 1:
+            return
+        snapshots: dict[int, list[NodeId]] = {}
+        for node in self.disks:
+            snapshots.setdefault(self.snapshot_slot(node), []).append(node)
+        tuning = next((contents.tuning for contents in self.disks.values()), SHIPPED)
+        as_nodes, as_applied = ReferenceLog(tuning), ReferenceLog(keeping_changes(tuning))
+        for slot in range(1, applied.last + 1):
+            batch = self.chosen[slot]
+            for log in (as_nodes, as_applied):
+                log.advance(Batch(*unpack_unchecked(batch)) if batch else NO_OP)
+            for node in snapshots.get(slot, ()):
+                packed = self.packed_snapshot(node)
+                yield from (f"the snapshot of {node}: {text}" for text in differences(packed, machines, as_nodes))
+        yield from differences(applied.state, machines, as_applied)
 
     # --- copies -----------------------------------------------------------------------------------------------------
 
@@ -262,6 +289,12 @@ class ChosenLog:
             node: _command_keys_of(self.snapshot_state(node)) if self.snapshot_slot(node) else set()
             for node in self.disks
         }
+
+
+def keeping_changes(tuning: Tuning) -> Tuning:
+    """Return settings with which every change shows: no answer to a command depends on how many are kept."""
+    kept = SHIPPED.kv_history_entries, SHIPPED.kv_history_bytes
+    return replace(tuning, kv_history_entries=kept[0], kv_history_bytes=kept[1])
 
 
 def command_keys(batch: bytes) -> Iterator[CommandKey]:

@@ -2,7 +2,8 @@
 
 Both apply the chosen log again (`chosen_log.py`) and compare the result with the replicas' own statuses, with their snapshots,
 and with the answers that clients received. So they find a replica that applied something else, or a client that received
-a wrong answer, even if no later answer shows it.
+a wrong answer, even if no later answer shows it. What comes of the log, and what the snapshots hold, is also compared with the
+machines of `reference/` (`reference/states.py`): so it shows that all replicas are wrong in the same way.
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ from node.wording import count
 
 @checker
 def agreement(run: RunEvidence) -> Verdict:
-    """Check that the logs and states of all replicas are equal at equal slots.
+    """Check that the logs and states of all replicas are equal at equal slots, and are those of the reference.
 
     Unknown if fewer than two replicas or snapshots have a hash to compare.
     """
@@ -32,6 +33,7 @@ def agreement(run: RunEvidence) -> Verdict:
             compared[source] = slot
             if first != chain:
                 found.append(f"{source} has the hash {chain:08x} after slot {slot} instead of {first:08x}")
+        found.extend(run.log.differences())
     if found:
         return invalid(*found)
     if len(compared) < 2:

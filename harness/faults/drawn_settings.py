@@ -21,6 +21,8 @@ _WITHOUT_A_LOG: Final = ("intake_max", "checkpoint_pages", "client_next_node_ms"
 #: Each of these bounds what one round trip of a leader decides. Two of them leave less than a workload asks for: calls wait until
 #: their time is up, and no fault is to blame.
 _NARROW: Final = ("pipeline", "batch_bytes", "intake_max")
+#: These are drawn after all others, so that the others of a seed are what they were before these were drawn at all.
+_LAST: Final = ("kv_answer_entries", "kv_answer_bytes")
 
 
 def draw_settings(rng: Random, *, keeps_log: bool) -> dict[str, int]:
@@ -33,10 +35,11 @@ def draw_settings(rng: Random, *, keeps_log: bool) -> dict[str, int]:
     share = rng.choice(_SHARES)
     drawn = {
         name: value
-        for name, setting in SETTINGS.items()
-        if setting.drawn and name not in _DUELS and rng.random() < share
+        for name in (*(each for each in SETTINGS if each not in (*_LAST, *_DUELS)), *(_LAST if keeps_log else ()))
+        if (setting := SETTINGS[name]).drawn
+        and rng.random() < share
         and (value := rng.choice(setting.drawn)) != setting.default
-    }  # fmt: skip
+    }
     if not keeps_log:
         duels = draw_duels(rng) if share else {}
         return {name: value for name, value in drawn.items() if name in _WITHOUT_A_LOG} | duels

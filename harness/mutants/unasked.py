@@ -20,7 +20,7 @@ from node.replication.state import ReplicatedState
 from node.replication.watches import Question
 
 
-class _BrokenState(ReplicatedState):
+class BrokenState(ReplicatedState):
     """A state with some machines, or its sessions, of another class."""
 
     machine_classes: tuple[type[Machine], ...] = ()
@@ -40,7 +40,7 @@ class _BrokenState(ReplicatedState):
 class RangesAreCutShort(MultiPaxos):
     """A range leaves out the last key of several."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Kv(KvMachine):
             def _range(self, prefix: str, after: str, most: int) -> Plain:
                 found, more = super()._range(prefix, after, most)
@@ -54,7 +54,7 @@ class RangesAreCutShort(MultiPaxos):
 class DeletedKeysKeepTheirVersions(MultiPaxos):
     """A compare-and-set with the version that a deleted key had succeeds."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Kv(KvMachine):
             def apply(self, at: Moment, command: Command) -> Plain:
                 match command:
@@ -74,7 +74,7 @@ class DeletedKeysKeepTheirVersions(MultiPaxos):
 class DeletesWakeNoWatch(MultiPaxos):
     """A delete does not name its key as changed, so watches of it wait on, and end as if there were nothing new."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Kv(KvMachine):
             def _changed(self, key: str, value: bytes | None) -> int:
                 version = super()._changed(key, value)
@@ -90,7 +90,7 @@ class DeletesWakeNoWatch(MultiPaxos):
 class WatchesBeginOneTooLate(MultiPaxos):
     """A watch leaves out the first change after the version that it names, if there are several."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Kv(KvMachine):
             def _watch(self, prefix: str, after: int, most: int) -> Plain | NotYet:
                 answer = super()._watch(prefix, after, most)
@@ -109,7 +109,7 @@ class WatchesBeginOneTooLate(MultiPaxos):
 class HeartbeatsRenewAll(MultiPaxos):
     """A member's heartbeat renews the leases of all members."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Members(MembersMachine):
             def _member_of_session(self, at: Moment, name: str) -> Member:
                 found = super()._member_of_session(at, name)
@@ -125,7 +125,7 @@ class HeartbeatsRenewAll(MultiPaxos):
 class HeartbeatsRenewNothing(MultiPaxos):
     """A heartbeat is answered, and renews no lease."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Members(MembersMachine):
             def apply(self, at: Moment, command: Command) -> Plain:
                 match command:
@@ -142,7 +142,7 @@ class HeartbeatsRenewNothing(MultiPaxos):
 class TasksKeepTheirTokens(MultiPaxos):
     """A task that gets a new owner keeps its token."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Assignment(AssignmentMachine):
             def _assign(self, task: str, name: str) -> None:
                 super()._assign(task, name)
@@ -157,7 +157,7 @@ class TasksKeepTheirTokens(MultiPaxos):
 class TheLostKeepTheirTasks(MultiPaxos):
     """The tasks of a member whose lease has ended stay with it until something else changes."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Assignment(AssignmentMachine):
             def expire(self, at: Moment) -> None:
                 self.members.expire(at)
@@ -173,7 +173,7 @@ class TheLostKeepTheirTasks(MultiPaxos):
 class RenewalsRenewNothing(MultiPaxos):
     """The renewal of a lock is answered, and does not renew its lease."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Locks(LocksMachine):
             def apply(self, at: Moment, command: Command) -> Plain:
                 match command:
@@ -190,7 +190,7 @@ class RenewalsRenewNothing(MultiPaxos):
 class QueuesAreLastComeFirstServed(MultiPaxos):
     """A lock that is released goes to the claim that came last."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Locks(LocksMachine):
             def _remove(self, at: Moment, claim: Claim) -> None:
                 queue = self.queues[claim.name]
@@ -213,7 +213,7 @@ class QueuesAreLastComeFirstServed(MultiPaxos):
 class AnswersAreForgottenTooSoon(MultiPaxos):
     """An answer is forgotten when the client still waits for it: the frame that is sent again takes effect again."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Sessions(Sessions):
             @staticmethod
             def store_answer(session: ClientSession, sequence: int, answer: bytes) -> None:
@@ -229,7 +229,7 @@ class AnswersAreForgottenTooSoon(MultiPaxos):
 class LateCopiesAreDone(MultiPaxos):
     """A late copy of a frame whose answer the client has confirmed takes effect again."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Sessions(Sessions):
             def admit(self, number: int, sequence: int, done: int, time_ms: int) -> ClientSession | bytes | str:
                 admitted = super().admit(number, sequence, done, time_ms)
@@ -247,7 +247,7 @@ class LateCopiesAreDone(MultiPaxos):
 class QuestionsSkipTheLastSlot(MultiPaxos):
     """A get of the key that changed last is answered from the state before that change."""
 
-    class _State(_BrokenState):
+    class _State(BrokenState):
         class _Kv(KvMachine):
             def query(self, question: Command) -> Plain | NotYet:
                 match question:

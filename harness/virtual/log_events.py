@@ -6,19 +6,30 @@ from typing import Final
 
 from harness.virtual.scheduled_events import ScheduledEvent
 from node.contract import NodeId
+from node.wire import encode_value
 
 #: Stands in an event for a node's name: the node that leads when the event happens.
 LEADER: Final = "the leader"
 KEYS: Final = ("k1", "k2", "k3")
 LOCK: Final = "printer"
 TASKS: Final = ("t1", "t2", "t3")
+#: What is written again and again at one key. Every other value is written once in a run.
+SAME_KEY: Final = "s1"
+SAME: Final = encode_value("the same")
 #: By what they are about: the kinds of calls besides put, get and cas.
 OTHER_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "keys": ("delete", "delete", "put", "cas", "cas", "range", "range", "version", "watch"),
+    "pages": ("delete", "put", "put", "page", "page", "page", "watch one", "watch one"),
+    "same": ("put same", "put same", "get same", "put", "watch", "close"),
     "locks": ("try", "try", "renew", "release", "holder"),
-    "members": ("join", "join", "heartbeat", "leave", "view", "views"),
+    "queues": (
+        *("acquire", "acquire", "acquire", "granted", "granted", "renew", "release", "give up"),
+        *("resume", "renew any", "release any", "try shared", "try shared", "close"),
+    ),
+    "members": ("join", "join", "heartbeat", "leave", "view", "views", "heartbeat first", "leave first"),
     "tasks": ("join tasks", "join tasks", "heartbeat tasks", "leave tasks", "add", "add", "remove", "mine", "owners"),
 }
+LOCK_KINDS: Final = frozenset((*OTHER_KINDS["locks"], *OTHER_KINDS["queues"])) - {"close"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from harness.virtual.log_events import (
     KEYS,
     LEADER,
     LOCK,
+    LOCK_KINDS,
     OTHER_KINDS,
     TASKS,
     ClientRestart,
@@ -47,6 +48,8 @@ _REPLACED_AFTER_S: Final = 0.3
 _SLOW_DISKS: Final = 0.12
 _SYNC_S: Final = (0.06, 0.3, 0.5)
 _SLOW_FOR_S: Final = (0.5, 1.0, 4.0)
+#: The share of runs at whose end nothing happens for a while.
+_IDLE: Final = 0.5
 #: When a siege begins, after a leader was elected.
 _SIEGE_AT_S: Final = 0.6
 
@@ -63,6 +66,8 @@ class LogFaultSchedule(FaultSchedule):
     """The value of `newcomers`."""
     all_lead: bool = False
     """In the recovery phase, each voter that is up is asked to lead, one after the other."""
+    idles: bool = False
+    """At the end nothing happens for a while, so every lease has to end by itself."""
 
     @property
     def newcomers(self) -> tuple[NodeId, ...]:
@@ -124,6 +129,7 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
         clients=clients,
         tuning=tuning_of(draw_settings(Random(f"settings/{seed}/{nodes}"), keeps_log=True)),
         others=others,
+        idles=Random(f"idle/{seed}/{nodes}").random() < _IDLE,
     )
     return _with_roles(Random(f"turns and roles/{seed}/{nodes}"), drawn, times)
 
@@ -137,7 +143,11 @@ def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultS
     drawer = PlotDrawer(rng, drawn.clients, f"n{len(drawn.members) + len(drawn.others) + 1}")
     draw = rng.random()
     if draw < 0.06 and len(drawn.members) > 2:
-        quiet = tuple(call for call in drawn.calls if isinstance(call, ScheduledOperation) and not drawn.others)
+        quiet = tuple(
+            call
+            for call in drawn.calls
+            if isinstance(call, ScheduledOperation) and not drawn.others and call.kind != "close"
+        )  # a client that ends its session ends what it has under way, too
         return replace(
             drawn,
             fault_phase_s=_SIEGE_AT_S + SIEGE_S,
@@ -151,7 +161,7 @@ def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultS
         joins = tuple(event for event in plot if isinstance(event, MembershipChange))
         drawn = replace(
             drawn,
-            fault_phase_s=drawn.fault_phase_s + rng.choice((0.0, 1.0, 5.0)),
+            fault_phase_s=drawn.fault_phase_s + max(rng.choice((0.0, 1.0, 5.0)), drawer.lasts_s),
             faults=(*drawn.faults, *(event for event in plot if event not in joins)),
             calls=(*drawn.calls, *joins),
         )
@@ -283,12 +293,12 @@ def _other_operations(
     if rng.random() < 0.3:
         return []
     times = replace(times, rng=rng)
-    kinds = [kind for group in rng.sample(list(OTHER_KINDS), rng.randint(1, 3)) for kind in OTHER_KINDS[group]]
+    kinds = [kind for group in rng.sample(list(OTHER_KINDS), rng.randint(1, 4)) for kind in OTHER_KINDS[group]]
     drawn = []
-    for number in range(1, rng.choice((5, 12, 25)) + 1):
+    for number in range(1, rng.choice((6, 14, 28)) + 1):
         at_s = times.draw() if rng.random() < 0.5 else rng.uniform(0.0, fault_phase_s)
         kind = rng.choice(kinds)
-        key = LOCK if kind in OTHER_KINDS["locks"] else rng.choice(TASKS if kind in OTHER_KINDS["tasks"] else KEYS)
+        key = LOCK if kind in LOCK_KINDS else rng.choice(TASKS if kind in OTHER_KINDS["tasks"] else KEYS)
         drawn.append(ScheduledOperation(at_s, rng.choice(clients), kind, key, encode_value(f"o{number}")))
     return drawn
 

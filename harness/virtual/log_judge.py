@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, cast
 from harness.checkers.leader_rules import ELECTION_SAFETY, LeaderLogs
 from harness.checkers.reference.log import NO_OP, Batch
 from harness.virtual.judge import Violation, VirtualJudge
+from harness.virtual.log_events import SAME
 from harness.virtual.node import VirtualNode
 from harness.virtual.output import VirtualReply
 from harness.virtual.steps import Packet, plain
@@ -232,7 +233,7 @@ class LogJudge(VirtualJudge):
             if before != change:
                 self._find("state", f"version {version} is {_write(*before)}, and at {node} it is {_write(key, value)}")
             if value is not None:
-                if self._version_of.setdefault(value, version) != version:
+                if self._version_of.setdefault(value, version) != version and value != SAME:
                     versions = f"{self._version_of[value]} and {version}"
                     self._find("once", f"{_write(key, value)} has taken effect twice, as versions {versions}")
                 if value in self._refused:

@@ -16,6 +16,7 @@ from harness.virtual.log_events import (
     KEYS,
     MembershipChange,
     ScheduledHandOver,
+    ScheduledHint,
     ScheduledOperation,
 )
 from harness.virtual.plots import fault_on
@@ -39,6 +40,8 @@ _LONG_S: Final = (0.3, 1.0, 1.0, 4.0)
 SIEGE_S: Final = 12.0
 OWED_S: Final = 10.0
 OLD_LEADER: Final = BOUND[NodeRole.LEADER]
+#: How many leaders follow each other in a succession.
+_SUCCESSIONS: Final = 4
 
 
 @dataclass(slots=True)
@@ -50,11 +53,13 @@ class PlotDrawer:
     newcomer: str
     """A node that is no member, for a plot that needs a learner."""
     number: int = 0
+    lasts_s: float = 0.0
+    """How long a plot takes that shows nothing if it is cut short, in seconds."""
 
     def draw(self, times: Times) -> list[ScheduledEvent]:
         """Draw the events of one plot."""
         at_s, rng = times.draw(), self.rng
-        match rng.randrange(6):
+        match rng.randrange(8):
             case 0 | 1:
                 return [self._plot(at_s, NodeRole.LEADER, [self._strike(OLD_LEADER), *self._calls_after()])]
             case 2:
@@ -63,6 +68,10 @@ class PlotDrawer:
                 return [self._heir(at_s)]
             case 4:
                 return [self._candidate(at_s)]
+            case 5:
+                return [self._past(at_s)]
+            case 6:
+                return [self._succession(at_s, _SUCCESSIONS)]
             case _:
                 return [self._away(at_s)]
 
@@ -108,6 +117,46 @@ class PlotDrawer:
         struck = fault_on(self.rng, candidate, Times(self.rng, [0.0], self.rng.choice((0.01, 0.1))))
         plot = self._plot(self.rng.uniform(0.0, 0.1), NodeRole.CANDIDATE, [struck], within_s=2.0)
         return self._plot(at_s, NodeRole.LEADER, [self._strike(OLD_LEADER), plot, *self._calls_after()])
+
+    def _past(self, at_s: float) -> ScheduledEvent:
+        """Draw a leader that is suspended until another one leads, and that goes on without hearing of it.
+
+        It is cut off from all others or from one: then the rest answers what it sends.
+        """
+        rng, follower = self.rng, BOUND[NodeRole.FOLLOWER]
+        away_s = rng.uniform(0.8, 1.6)
+        self.lasts_s = away_s + 0.5
+        others = (OTHERS,) if rng.random() < 0.5 else (follower,)
+        cut = ScheduledCut(0.0, away_s + 1.0, (OLD_LEADER,), others, one_way=rng.random() < 0.2, holds=False)
+        then = [
+            cut,
+            ScheduledPause(0.0, away_s, OLD_LEADER),
+            self._operation(rng.uniform(0.0, 0.3), "put", None),
+            *(self._operation(away_s + rng.uniform(-0.1, 0.3), "get", OLD_LEADER) for _ in range(rng.randint(2, 4))),
+        ]
+        plot = self._plot(0.0, NodeRole.FOLLOWER, then)
+        return self._plot(at_s, NodeRole.LEADER, [plot])
+
+    def _succession(self, at_s: float, more: int) -> ScheduledEvent:
+        """Draw leaders in quick succession, each of which reaches only some of the others with what it writes."""
+        rng, follower = self.rng, BOUND[NodeRole.FOLLOWER]
+        self.lasts_s = 2.0
+        ends_s = rng.uniform(0.01, 0.1)
+        struck: ScheduledEvent = ScheduledOutage(ends_s, rng.choice((0.05, 0.3, 1.0)), OLD_LEADER, loses_disk=False)
+        if rng.random() < 0.3:
+            struck = ScheduledCut(ends_s, rng.choice((0.3, 1.0)), (OLD_LEADER,), (OTHERS,), one_way=False, holds=False)
+        others = (OTHERS,) if rng.random() < 0.3 else (follower,)
+        one_way = rng.random() < 0.5
+        then = [
+            ScheduledCut(0.0, rng.choice((ends_s, 0.5, 1.5)), (OLD_LEADER,), others, one_way=one_way, holds=False),
+            *(self._operation(rng.uniform(0.0, ends_s), "put", OLD_LEADER) for _ in range(rng.randint(1, 2))),
+            struck,
+            ScheduledHint(ends_s, OLD_LEADER),
+        ]
+        if more > 1:
+            then.append(self._succession(ends_s + rng.uniform(0.01, 0.3), more - 1))
+        plot = self._plot(0.0, NodeRole.FOLLOWER, then)
+        return self._plot(at_s, NodeRole.LEADER, [plot], within_s=2.0)
 
     def _away(self, at_s: float) -> ScheduledEvent:
         """Draw a follower that misses a part of the log, while clients write, and that may crash as it catches up."""

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from cluster.clients.log_call import LogCall
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from harness.records.history import Event, RecordedCall
-from harness.virtual.log_events import ScheduledOperation
+from harness.virtual.log_events import KEYS, SAME, SAME_KEY, ScheduledOperation
 from node.contract import Value
 from node.wire import Malformed, decode_value
 
@@ -19,7 +19,15 @@ from node.wire import Malformed, decode_value
 _LEASE_MS: Final = 150
 #: How long a leader may hold back the answer to a watch, in milliseconds.
 _WATCH_MS: Final = 2000
+#: The same for a place in the queue of a lock: some are answered that they still wait.
+_GRANTED_MS: Final = 100
 _MOST: Final = 1000
+#: How many entries a page has.
+_PAGE: Final = 2
+#: The owner of locks that every client can be.
+_SHARED_OWNER: Final = "shared"
+#: The client whose membership others meddle with.
+_FIRST_CLIENT: Final = "c1"
 
 
 @dataclass(slots=True)
@@ -30,7 +38,10 @@ class ClientMemory:
     owner: str
     """What the client calls itself as the owner of locks: another name after each restart, when it holds none of them."""
     tokens: dict[str, int] = field(default_factory=dict)
+    tickets: dict[str, int] = field(default_factory=dict)
+    session: int = 0
     seen: int = 0
+    seen_of: dict[str, int] = field(default_factory=dict)
     view: tuple[int, dict[str, Any]] = (0, {})
 
 
@@ -55,7 +66,7 @@ def request_of(operation: ScheduledOperation, memory: ClientMemory, version: int
     Args:
         operation: what was scheduled.
         memory: what its client knows.
-        version: the version of the operation's key that a compare-and-set expects.
+        version: the version of the operation's key that a compare-and-set expects; of a lock, its latest token.
     """
     key = operation.key
     made = _OF_KEYS.get(operation.kind) or _OF_LOCKS.get(operation.kind) or _OF_GROUPS[operation.kind]
@@ -85,9 +96,30 @@ def _delete(_operation: ScheduledOperation, _memory: ClientMemory, key: str, _ve
 
 def _range(_operation: ScheduledOperation, _memory: ClientMemory, _key: str, _version: int) -> LogRequest:
     def answer(result: Any) -> Any:
-        return [[key, _decoded(value), version] for key, value, version in result[0]]
+        entries, more = result
+        return [[[key, _decoded(value), version] for key, value, version in entries], more]
 
-    return LogRequest("kv", ["range", "k", "", _MOST], "range", "k", None, answer, read=True)
+    return LogRequest("kv", ["range", "k", "", _MOST], "page", "k", {"after": "", "most": _MOST}, answer, read=True)
+
+
+def _page(_operation: ScheduledOperation, _memory: ClientMemory, key: str, _version: int) -> LogRequest:
+    """Ask for a page that begins after the key before this one; before the first key, at the beginning."""
+    after = ("", *KEYS)[KEYS.index(key)]
+
+    def answer(result: Any) -> Any:
+        entries, more = result
+        return [[[key, _decoded(value), version] for key, value, version in entries], more]
+
+    command = ["range", "k", after, _PAGE]
+    return LogRequest("kv", command, "page", "k", {"after": after, "most": _PAGE}, answer, read=True)
+
+
+def _put_same(_operation: ScheduledOperation, _memory: ClientMemory, _key: str, _version: int) -> LogRequest:
+    return LogRequest("kv", ["put", SAME_KEY, SAME], "put", SAME_KEY, _shown(SAME))
+
+
+def _get_same(operation: ScheduledOperation, memory: ClientMemory, _key: str, version: int) -> LogRequest:
+    return _get(operation, memory, SAME_KEY, version)
 
 
 def _version(_operation: ScheduledOperation, _memory: ClientMemory, _key: str, _version: int) -> LogRequest:
@@ -107,8 +139,31 @@ def _watch(_operation: ScheduledOperation, memory: ClientMemory, _key: str, _ver
     )
 
 
+def _watch_one(_operation: ScheduledOperation, memory: ClientMemory, key: str, _version: int) -> LogRequest:
+    """Ask for the next change of one key."""
+    after = memory.seen_of.get(key, 0)
+
+    def answer(result: Any) -> Any:
+        seen, changes = result
+        memory.seen_of[key] = max(memory.seen_of.get(key, 0), seen)
+        return {"seen": seen, "changes": [[version, changed, _decoded(value)] for version, changed, value in changes]}
+
+    command = ["watch", key, after, 1]
+    return LogRequest("kv", command, "watch", key, {"after": after}, answer, read=True, wait_ms=_WATCH_MS)
+
+
+def _close(_operation: ScheduledOperation, memory: ClientMemory, _key: str, _version: int) -> LogRequest:
+    """End the client's session. It opens another one with its next command."""
+    return LogRequest("session", ["close", memory.session], "end", "", None)
+
+
 _OF_KEYS: Final[Mapping[str, _Maker]] = {
     "put": _put,
+    "put same": _put_same,
+    "get same": _get_same,
+    "page": _page,
+    "watch one": _watch_one,
+    "close": _close,
     "cas": _cas,
     "get": _get,
     "delete": _delete,
@@ -141,6 +196,66 @@ def _try(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _versi
     return LogRequest("locks", ["try", lock, memory.owner, _LEASE_MS], "acquire", lock, {"owner": memory.owner}, answer)
 
 
+def _try_shared(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
+    """Try under an owner's name that other clients use, too: they are no holder of this client's lock."""
+
+    def answer(token: Any) -> Any:
+        memory.tokens[lock] = token
+        return token
+
+    value = {"owner": _SHARED_OWNER, "lease_ms": _LEASE_MS}
+    return LogRequest("locks", ["try", lock, _SHARED_OWNER, _LEASE_MS], "try", lock, value, answer)
+
+
+def _acquire(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
+    """Take a place in the queue."""
+
+    def answer(place: Any) -> Any:
+        memory.tickets[lock], token = place
+        memory.tokens[lock] = token or memory.tokens.get(lock, 0)
+        return place
+
+    value = {"owner": memory.owner, "lease_ms": _LEASE_MS}
+    return LogRequest("locks", ["acquire", lock, memory.owner, _LEASE_MS], "queue", lock, value, answer)
+
+
+def _granted(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
+    """Wait until the client's last place in the queue is the first one."""
+    ticket = memory.tickets.get(lock, 0)
+
+    def answer(token: Any) -> Any:
+        memory.tokens[lock] = token or memory.tokens.get(lock, 0)
+        return token
+
+    command = ["granted", lock, ticket]
+    return LogRequest("locks", command, "granted", lock, {"ticket": ticket}, answer, read=True, wait_ms=_GRANTED_MS)
+
+
+def _give_up(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
+    return LogRequest("locks", ["give_up", lock, memory.owner], "give_up", lock, {"owner": memory.owner})
+
+
+def _resume(_operation: ScheduledOperation, memory: ClientMemory, lock: str, token: int) -> LogRequest:
+    """Go on with a lock that some client holds with the latest token that was answered."""
+
+    def answer(new: Any) -> Any:
+        memory.tokens[lock] = new
+        return new
+
+    command = ["resume", lock, token, memory.owner, _LEASE_MS]
+    value = {"token": token, "owner": memory.owner, "lease_ms": _LEASE_MS}
+    return LogRequest("locks", command, "resume", lock, value, answer)
+
+
+def _of_any_holder(word: str) -> _Maker:
+    """Return what makes a call with the latest token that any client was answered."""
+
+    def make(_operation: ScheduledOperation, _memory: ClientMemory, lock: str, token: int) -> LogRequest:
+        return LogRequest("locks", [word, lock, token], word, lock, {"token": token})
+
+    return make
+
+
 def _of_holder(word: str) -> _Maker:
     def make(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
         token = memory.tokens.get(lock, 0)
@@ -158,6 +273,13 @@ _OF_LOCKS: Final[Mapping[str, _Maker]] = {
     "renew": _of_holder("renew"),
     "release": _of_holder("release"),
     "holder": _holder,
+    "try shared": _try_shared,
+    "acquire": _acquire,
+    "granted": _granted,
+    "give up": _give_up,
+    "resume": _resume,
+    "renew any": _of_any_holder("renew"),
+    "release any": _of_any_holder("release"),
 }
 
 
@@ -174,6 +296,15 @@ def _of_member(group: str, word: str) -> _Maker:
             value |= {"details": None, "lease_s": _LEASE_MS / 1000}
             command += [b"", _LEASE_MS]
         return LogRequest(group, command, word, memory.name, value)
+
+    return make
+
+
+def _of_first_member(group: str, word: str) -> _Maker:
+    """Return what makes a call of any client about the membership of the first one."""
+
+    def make(_operation: ScheduledOperation, _memory: ClientMemory, _key: str, _version: int) -> LogRequest:
+        return LogRequest(group, [word, _FIRST_CLIENT], word, _FIRST_CLIENT, {"group": group})
 
     return make
 
@@ -236,6 +367,7 @@ def _owners(_operation: ScheduledOperation, _memory: ClientMemory, _key: str, _v
 
 _OF_GROUPS: Final[Mapping[str, _Maker]] = {
     **{word: _of_member("members", word) for word in ("join", "heartbeat", "leave")},
+    **{f"{word} first": _of_first_member("members", word) for word in ("heartbeat", "leave")},
     "view": _view,
     "views": _views,
     **{f"{word} tasks": _of_member("assignment", word) for word in ("join", "heartbeat", "leave")},

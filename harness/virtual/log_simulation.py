@@ -9,7 +9,7 @@ Rules
    and all voters that are up must reach the same state.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, cast
@@ -22,6 +22,7 @@ from harness.checkers.asked import asked_of
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import RECOVERY_S
 from harness.virtual.judge import EVERYTHING, Violation
+from harness.virtual.log_end import fast_time, overdue_leases, watches_asleep, wrong_states
 from harness.virtual.log_events import (
     KEYS,
     LEADER,
@@ -52,11 +53,16 @@ _CLUSTER: Final = "0" * 32
 _CALL_S: Final = 3.0
 #: What a client asks in the recovery phase, besides a write and a read. The watch is of the write.
 _ASKED_IN_RECOVERY: Final = ("range", "view", "owners", "watch")
+#: What a client follows while nothing happens at the end, but that leases end.
+_FOLLOWED: Final = ("views",)
 #: How often a client looks whether a node leads that it has asked to lead.
 _LOOK_S: Final = 0.02
 #: The shortest time until a client's pipeline is polled again.
 _POLL_AGAIN_S: Final = 0.0005
 _NEVER: Final = float("inf")
+#: The calls that begin leases. After them, nothing happens for so long at the end that each lease ends, though clocks be slow.
+_LEASE_KINDS: Final = frozenset(("try", "try shared", "acquire", "resume", "join", "join tasks"))
+_IDLE_S: Final = 0.8
 
 
 class _FrameArrival(NamedTuple):
@@ -171,6 +177,7 @@ class LogSimulation(Simulation):
         self._commits_ms: dict[NodeId, int] = {}  # by node: how long its last commit took, until it takes that in
         self._reported_slow: dict[NodeId, None] = {}  # the nodes that have had a slow commit
         self._syncs_s = 0.0  # how long the packet that is being sent waits for the sync of its turn
+        self._idle_from: tuple[float, NodeId | None] | None = None  # since when nothing happens, and who leads then
         self._heir: NodeId | None = None  # the node that is asked to lead, and does not lead yet
         self._handlers |= {
             _FrameArrival: self._frame_arrives,
@@ -183,8 +190,11 @@ class LogSimulation(Simulation):
     def run(self) -> SimulatedRun:
         done = super().run()
         self._check_clients()
-        self._check_answers()
-        replicas = [replica for replica in map(self._replica, self.cluster.nodes) if replica is not None]
+        named = {name: replica for name in self.cluster.nodes if (replica := self._replica(name)) is not None}
+        self.judge.violations += fast_time(named, self.now, min(self._clocks[node] for node in self.cluster.nodes))
+        self.judge.violations += watches_asleep(named)
+        self._check_answers(named)
+        replicas = list(named.values())
         self.judge.check_end(self.cluster.nodes.values())
         self.seen["a decision"] = len(self.judge.changes)
         self.seen["a snapshot"] = sum(replica.snapshot_slot > 0 for replica in replicas)
@@ -271,6 +281,7 @@ class LogSimulation(Simulation):
         client = self.clients[operation.client]
         if operation.node is not None:
             client.pipeline.leaders.leader = operation.node
+        client.memory.session = client.pipeline.session or 0
         request = request_of(operation, client.memory, self.judge.answered_version(operation.key))
         call = client.pipeline.call(
             request.machine, request.command, self.now, for_s, read=request.read, wait_ms=request.wait_ms
@@ -421,16 +432,30 @@ class LogSimulation(Simulation):
             then(outcome)
 
     def _ask_more(self) -> bool:
-        """Ask the next voter that is up to lead. Once it leads, a client writes."""
+        """Ask the next voter that is up to lead. Once it leads, a client writes. At last, wait for leases to end."""
         voters = self.judge.configuration.voters
         while self._to_lead and self._to_lead[0] not in voters:
             del self._to_lead[0]
         if not self._to_lead:
-            return False
+            return self._wait_for_leases()
         self._heir = self._to_lead.pop(0)
         self._end_s = self.now + RECOVERY_S
         self._ask_to_lead(_AskToLead(self._heir, self.now))
         return True
+
+    def _wait_for_leases(self) -> bool:
+        """Let nothing happen for long enough that every lease has to end: without a client's command, too."""
+        idles = self.fault_schedule.idles and self._idle_from is None
+        if idles and any(call.kind in _LEASE_KINDS for call in self._scheduled_operations()):
+            self._idle_from = self.now, self.leader()
+            self._end_s = self.now + _IDLE_S
+            client = next(iter(self.clients))
+            for kind in _FOLLOWED:
+                self._begin(ScheduledOperation(self.now, client, kind, KEYS[0], b""), 2 * RECOVERY_S)
+        return self._idle_from is not None
+
+    def _scheduled_operations(self) -> Iterator[ScheduledOperation]:
+        return (call for call in self.fault_schedule.calls if isinstance(call, ScheduledOperation))
 
     def _ask_to_lead(self, event: "_AskToLead") -> None:
         """Have a client ask for a leader, once a second, until the node leads."""
@@ -452,6 +477,8 @@ class LogSimulation(Simulation):
 
     def _unanswered(self) -> list[str]:
         """Return the clients whose calls are not answered; after that, the voters if they have not reached the same state."""
+        if self._idle_from is not None:
+            return []  # all of them were answered before nothing happened any more
         if self._has_outcome:
             self._has_outcome = False
             self._pending = [
@@ -506,12 +533,18 @@ class LogSimulation(Simulation):
             self.judge.violations.append(find(f"{operation.client} {text}"))
         self.judge.violations += map(find, self._record.odd)
 
-    def _check_answers(self) -> None:
-        """Check that each answer is the one that the log gives, by a model that shares no code with the machines."""
+    def _check_answers(self, replicas: dict[NodeId, LogAlgorithm]) -> None:
+        """Check that answers, states and leases are those that the log gives, by the reference."""
         log = self.judge.whole_log()
         if log is None:
             return
+        tuning = self.fault_schedule.tuning
+        wrong, reference = wrong_states(replicas, log, tuning)
+        self.judge.violations += wrong
+        if self._idle_from is not None and self._idle_from[1] == self.leader() is not None:
+            ran_s = (self.now - self._idle_from[0]) / max(self._clocks.values())
+            self.judge.violations += overdue_leases(reference, ran_s)
         asked = [each for call in self._record.calls if (each := asked_of(call)) is not None]
-        for text in wrong_answers(asked, log, self.fault_schedule.tuning, lambda event: f"event {event.index}"):
+        for text in wrong_answers(asked, log, tuning, lambda event: f"event {event.index}"):
             self.judge.violations.append(Violation("client", text))
         self.seen.update(f"{'a' if each.call.outcome == 'ok' else 'a refused'} {each.call.f}" for each in asked)

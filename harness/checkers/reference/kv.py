@@ -61,6 +61,10 @@ class KvReference:
         """Return whether a change after the version `after` is not kept any more."""
         return after < self._oldest
 
+    def kept(self) -> list[Change]:
+        """Return the changes that a node keeps, in order."""
+        return self.changes[self._oldest :]
+
     def changes_after(self, prefix: str, after: int) -> Iterator[Change]:
         """Yield every change of a key with this prefix after a version, in order."""
         return (change for change in self.changes[after:] if change[1].startswith(prefix))

@@ -27,6 +27,11 @@ class LocksReference:
         self.claims: list[QueuedClaim] = []
         self._tickets = self._tokens = 0
 
+    @property
+    def highest(self) -> tuple[int, int]:
+        """The highest ticket and the highest token that were given out."""
+        return self._tickets, self._tokens
+
     def queue(self, lock: str) -> list[QueuedClaim]:
         """Return the claims to a lock: the holder's first."""
         return [claim for claim in self.claims if claim.lock == lock]

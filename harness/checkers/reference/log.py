@@ -112,6 +112,11 @@ class ReferenceLog:
             for command in commands:
                 yield self._carry_out(LogInstant(self.time_ms, session), name, command)
 
+    def advance(self, batch: Batch) -> None:
+        """Apply the batch of the next slot."""
+        for _ in self.apply(batch):
+            pass
+
     def _carry_out(self, at: LogInstant, name: str, command: list[Any]) -> Executed:
         machine = self._machines.get(name)
         try:

@@ -12,6 +12,13 @@ from harness.mutants.clients import BROKEN_CLIENTS
 from harness.mutants.unasked import UNASKED
 from harness.mutants.unasked_faults import UNASKED_FAULTS
 from harness.mutants.unasked_simulated import UNASKED_SIMULATED, AskTimerLost, FetchTimerLost
+from harness.mutants.unasked_states import (
+    UNASKED_STATES,
+    FullWatchesHaveSeenAll,
+    LeasesWaitForCommands,
+    TimeRunsTwiceAsFast,
+    UsesRenewNoSession,
+)
 from harness.virtual.simulation_settings import SimulationSettings
 from harness.workloads.mixed import MixedWorkload
 from node.algorithms.multipaxos import MultiPaxos
@@ -38,17 +45,32 @@ def test_what_clients_ask_anyway_shows_it(broken: type[MultiPaxos]) -> None:
 
 @pytest.mark.parametrize("broken", OF_SETTINGS, ids=lambda broken: broken.__name__)
 def test_drawn_settings_show_it(broken: type[MultiPaxos]) -> None:
-    assert SimulationSettings().simulate(broken, 0).violations
+    assert SimulationSettings().simulate(broken, 27).violations
 
 
-@pytest.mark.parametrize("broken", [AskTimerLost, FetchTimerLost], ids=lambda broken: broken.__name__)
-def test_simulations_show_a_timer_that_is_lost(broken: type[MultiPaxos]) -> None:
-    assert any(SimulationSettings().simulate(broken, seed).violations for seed in range(10_000, 10_003))
+@pytest.mark.parametrize(("broken", "seed"), [(AskTimerLost, 10_001), (FetchTimerLost, 10_004)])
+def test_simulations_show_a_timer_that_is_lost(broken: type[MultiPaxos], seed: int) -> None:
+    assert SimulationSettings().simulate(broken, seed).violations
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (UsesRenewNoSession, "last use in ms"),
+        (TimeRunsTwiceAsFast, "faster than the clock"),
+        (LeasesWaitForCommands, "is overdue"),
+        (FullWatchesHaveSeenAll, "no place in the log"),
+    ],
+    ids=lambda case: getattr(case, "__name__", None),
+)
+def test_states_time_and_small_answers_show_it(broken: type[MultiPaxos], expected: str) -> None:
+    runs = (SimulationSettings().simulate(broken, seed).violations for seed in range(10))
+    assert expected in str(next(found for found in runs if found))
 
 
 def test_there_are_two_of_each_kind_and_the_readme_has_them() -> None:
     readme = (Path(mutants.__file__).parent / "README.md").read_text()
     assert {len(kind) for kind in UNASKED.values()} == {2}
     assert all(f"`{broken.__name__}`" in readme for broken in BROKEN_CLIENTS)
-    for kinds in (UNASKED, UNASKED_FAULTS, UNASKED_SIMULATED):
+    for kinds in (UNASKED, UNASKED_FAULTS, UNASKED_SIMULATED, UNASKED_STATES):
         assert all(f"`{broken.__name__}`" in readme for kind in kinds.values() for broken in kind)
