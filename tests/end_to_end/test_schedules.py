@@ -16,6 +16,7 @@ from harness.page.twin_run import Conditions
 from harness.records import receipts
 from harness.replay.schedule import Schedule, load
 from harness.replay.schedule_replay import replay
+from harness.virtual.bounds import Bounds
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.judge import EVERYTHING, with_contract
@@ -133,6 +134,7 @@ def test_the_guide_has_the_command_that_finds_each() -> None:
         assert (given["named"], int(lines)) == (row.mutant, row.lines)
         assert with_contract(given["look_for"] or EVERYTHING) == row.bounds.look_for
         assert FaultModel(**fields) == row.bounds.fault_model
+        given["proposals"] = Bounds().proposals if given["proposals"] is None else given["proposals"]
         for name in ("nodes", "proposals", "queries", "ballots", "crashes", "lose_disk", "calls_at"):
             assert given[name] == getattr(row.bounds, name)
 

@@ -1,11 +1,14 @@
 """Figure 8 of Raft's paper: what counting entries of an earlier term loses."""
 
+from pathlib import Path
+
 import pytest
 
 from harness.mutants.figure_8 import NoRaft, act_out
 from harness.mutants.raft import EarlierTermsAreCounted
 from node.algorithms import load_algorithm
-from tests.storyteller import TRANSCRIPTS
+
+TRANSCRIPT = Path(__file__).parent / "figure_8.txt"
 
 
 def committed(lines: list[str], node: str) -> list[str]:
@@ -18,10 +21,9 @@ def test_raft_commits_no_entry_of_an_earlier_term_by_counting(regenerate: bool) 
     assert told.cluster.violations == []
     assert committed(told.lines, "n1") == ["down", "down", "committed up to slot 0", "down"]
     text = "\n".join(told.lines).strip() + "\n"
-    path = TRANSCRIPTS / "figure_8.txt"
     if regenerate:
-        path.write_text(text, encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == text
+        TRANSCRIPT.write_text(text, encoding="utf-8")
+    assert TRANSCRIPT.read_text(encoding="utf-8") == text
 
 
 def test_counting_loses_an_entry_that_was_taken_for_committed() -> None:
