@@ -18,7 +18,7 @@ Rules
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -156,6 +156,7 @@ class RunEvidence:
         refusals: each time that a node was started again on its own disk, and did not come up.
         stalls: each time that the machine let the harness wait for much longer than it had asked to rest.
         waits: how long processes waited for a processor, in the order of time.
+        settings: the settings of the cluster.
         protocol: what `invariants.py` has found, once it has looked.
     """
 
@@ -172,12 +173,15 @@ class RunEvidence:
     refusals: Sequence[RefusedStart] = ()
     stalls: Sequence[Stall] = ()
     waits: Sequence[ProcessorWait] = ()
+    settings: Tuning = SHIPPED
     protocol: ProtocolFindings | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def tuning(self) -> Tuning:
-        """The settings that are part of what the log means, as the disks name them."""
-        return next((contents.tuning for contents in self.disks.values()), SHIPPED)
+        """The settings on which answers depend: what the log means, as the disks name it, and the size of an answer."""
+        found = next((contents.tuning for contents in self.disks.values()), SHIPPED)
+        pages = self.settings.kv_answer_entries, self.settings.kv_answer_bytes
+        return replace(found, kv_answer_entries=pages[0], kv_answer_bytes=pages[1])
 
     @cached_property
     def timeline(self) -> Timeline:

@@ -292,6 +292,7 @@ class Experiment(RunClients):
             refusals=self.faults.refusals,
             stalls=self.machine.stalls,
             waits=self.machine.waits,
+            settings=self.spec.settings.tuning,
         )
 
     def failures(self) -> list[str]:

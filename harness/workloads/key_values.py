@@ -13,7 +13,7 @@ from functools import partial
 from random import Random
 from typing import Any, ClassVar, Final
 
-from cluster.clients.kv_operations import VersionedValue
+from cluster.clients.kv_operations import KeyEntry, KeyPage, VersionedValue
 from cluster.clients.operation import Operation, Steps
 from cluster.clients.operations import (
     kv_compare_and_set,
@@ -118,7 +118,7 @@ class KeyValueWorkload(Workload):
     def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
         number = self._log_client(client)
         to_history = _value if call.f == self._GET else partial(plain, call.f)
-        operation: Operation[Any] | Steps[Any] = self._operation(call)
+        operation = self._operation(call)
         if call.f == self._GET and self._rng_saves.random() < _SAVE_PROBABILITY:
             operation = self._read_a_save(call.key, call.timeout_s)
         repeats = self.repeats(number - self.first)
@@ -139,9 +139,9 @@ class KeyValueWorkload(Workload):
         packed, version = kv.entries.get(key, (None, 0))
         return None if packed is None else VersionedValue(decode_value(Value(packed)), version)
 
-    def _operation(self, call: PlannedCall) -> Operation[Any]:
+    def _operation(self, call: PlannedCall) -> Operation[Any] | Steps[Any]:
         if call.f in ("range", "version"):
-            return kv_version() if call.f == "version" else kv_page(call.key, "")
+            return kv_version() if call.f == "version" else _whole_range(call.key, call.timeout_s)
         match call.value:
             case [old, new]:
                 return kv_compare_and_set(call.key, self._versions.get((call.key, old), 0), new)
@@ -176,3 +176,13 @@ class KeyValueWorkload(Workload):
 
 def _value(entry: tuple[Any, int] | None) -> Any:
     return None if entry is None else entry[0]
+
+
+def _whole_range(prefix: str, timeout_s: float) -> Steps[list[KeyEntry]]:
+    """Read every page of a range. Their entries may be of different moments."""
+    page: KeyPage = yield kv_page(prefix, "", timeout_s)
+    entries = page.entries
+    while page.more:
+        page = yield kv_page(prefix, entries[-1].key, timeout_s)
+        entries = [*entries, *page.entries]
+    return entries

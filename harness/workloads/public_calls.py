@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from cluster.clients.group_operations import ASSIGNMENT, MEMBERS, GroupOperations, Share, TaskOwners, View
-from cluster.clients.kv_operations import KeyChanges, KeyPage
+from cluster.clients.kv_operations import KeyChanges
 from cluster.clients.operation import Operation
 from cluster.clients.operations import (
     kv_delete,
@@ -43,8 +43,6 @@ def plain(f: str, answer: Any) -> Any:
             return [answer.version, dict(answer.tasks)]
         case TaskOwners():
             return [answer.version, {task: owner and list(owner) for task, owner in answer.owners.items()}]
-        case KeyPage():
-            return [list(entry) for entry in answer.entries]
         case [*items] if f in ("range", "views"):
             return [list(item) for item in items]
         case tuple():

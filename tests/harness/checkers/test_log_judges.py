@@ -26,6 +26,7 @@ from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Stored
 from node.log_contract import Record
 from node.storage.disk import Contents
+from node.tuning import tuning_of
 from node.wire import encode_value, pack_unchecked, unpack_unchecked
 
 MEMBERS = ("n1", "n2", "n3")
@@ -408,3 +409,21 @@ def test_the_answer_to_a_claim_may_be_of_a_state_within_its_slot() -> None:
     assert answers(made).status is VerdictStatus.VALID  # both may be of the same moment
     made.history = history(call("holder", None, answer=["b", 2, 0]), waits)
     assert answers(made).status is VerdictStatus.INVALID
+
+
+def test_the_pages_of_a_range_may_be_of_different_moments_only_if_the_settings_make_pages_small() -> None:
+    puts = [
+        batch(1, number, ["put", key, encode_value(value)])
+        for number, (key, value) in enumerate([("x1", "blue"), ("x2", "blue"), ("x1", "red"), ("x2", "red")], 1)
+    ]
+    mixed = [["x1", "blue", 1], ["x2", "red", 4]]
+    made = run(history(call("range", None, answer=mixed)))
+    made.disks = {node: disk(node, [OPEN, *puts], commit=5) for node in MEMBERS}
+    made.replicas = {}
+    assert answers(made).status is VerdictStatus.INVALID
+    made.settings = tuning_of({"kv_answer_entries": 1})
+    assert answers(made).status is VerdictStatus.VALID
+    made.history = history(call("version", None, answer=4), call("range", None, answer=mixed[1:]))
+    assert (
+        answers(made).status is VerdictStatus.INVALID
+    )  # x1 was there before the range began, and has not changed since

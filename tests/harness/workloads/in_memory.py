@@ -74,8 +74,8 @@ class InMemory:
         repeats: Random | None = None,
         stays_at: str | None = None,
     ) -> Call:
-        if not isinstance(operation, Operation):
-            operation = kv_get_with_version(key)  # the steps of a save
+        if not isinstance(operation, Operation):  # the steps of a range, or of a save
+            operation = _range(key) if f == "range" else kv_get_with_version(key)
         event = self.recorder.invoke(f"c{client}.{next(self._numbers)}", f, key, value, timeout_s=timeout_s)
         call = Call(client, event, operation, to_history)
         call.until_s = self.now_s + operation.wait_ms / 1000
@@ -87,7 +87,7 @@ class InMemory:
         if call.f in ("holds", "stays", "end"):
             call = PlannedCall("version", "")
         if call.f == "range":
-            operation: Operation[Any] = Operation("kv", ["range", call.key, "", 1000], _decoded_page, read=True)
+            operation = _range(call.key)
         elif call.f == "acquire":
             operation = lock_try(call.key, value["owner"], value["lease_s"])
         elif call.f == "release":
@@ -191,6 +191,10 @@ class InMemory:
         for slot, batch in enumerate(self.batches, 1):
             contents.log.put(Record(slot, 1, "n1", batch))
         return RunEvidence(NODES, self.algorithm, self.recorder.history, disks={"n1": contents})
+
+
+def _range(prefix: str) -> Operation[Any]:
+    return Operation("kv", ["range", prefix, "", 1000], _decoded_page, read=True)
 
 
 def _decoded_page(page: Any) -> list[list[Any]]:
