@@ -33,8 +33,10 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
             if was_answered(operation) and took_s is not None and took_s <= within_s:
                 slowest_s = max(slowest_s, took_s)
                 continue
-            if operation.outcome == "fail" and invoke.timeout_s is None:
-                continue  # a client that stays at one node, whether it leads or not, is owed no answer
+            # A client that stays at one node, or that loses messages by itself, is owed no answer. A call of the API that takes
+            # several steps has no time of its own either, but must end.
+            if invoke.timeout_s is None and (operation.outcome == "fail" or not invoke.process.startswith("api")):
+                continue
             error = (completion and completion.error) or ""
             # A call that its client could not send in time has waited for an answer as one that was sent.
             waited = operation.outcome != "fail" or error.startswith("not_sent:")

@@ -27,6 +27,14 @@ def test_a_client_that_stays_at_one_node_is_owed_no_answer(timeout_s: float | No
     assert liveness(run(timeout_s), 0, 5.0).status is status
 
 
+@pytest.mark.parametrize(("process", "status"), [("c1.1", VerdictStatus.VALID), ("api1.0", VerdictStatus.INVALID)])
+def test_a_client_that_loses_messages_by_itself_is_owed_no_answer_and_steps_of_the_api_must_end(
+    process: str, status: VerdictStatus
+) -> None:
+    unknown = History([Event(0, S, process, "invoke", "join", "x"), Event(1, 6 * S, process, "info", "join", "x")])
+    assert liveness(RunEvidence(("n1", "n2", "n3"), MultiPaxos, unknown), 0, 5.0).status is status
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [("not_sent: no leader was found", VerdictStatus.UNKNOWN), ("refused: n1: too much waits", VerdictStatus.INVALID)],
