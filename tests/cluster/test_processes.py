@@ -1,0 +1,21 @@
+"""The process of a node, as its cluster sees it."""
+
+import subprocess
+from pathlib import Path
+from unittest.mock import Mock
+
+from cluster.processes import NodeProcess, ProcessState
+from cluster.spec import create
+
+
+def test_a_process_that_dies_while_it_is_to_end_is_no_mistake(tmp_path: Path) -> None:
+    """As when Ctrl-C interrupts a kill after the signal was sent: the process is there at one look, and gone at the next."""
+    process = NodeProcess(create(tmp_path, nodes=1, algorithm="paxos"), "n1")
+    popen = Mock(spec=subprocess.Popen, pid=0, stdin=None)
+    popen.poll.side_effect = [None, -9]
+    popen.wait.return_value = -9
+    process._popen = popen
+    process.end()
+    assert process.look() is ProcessState.DOWN
+    assert "killed by SIGKILL" in process.ended
+    process.end()
