@@ -277,30 +277,56 @@ def test_a_node_that_answers_other_than_it_knows_says_so(browser: Browser, tmp_p
         assert words([asks_its_leader], 95) == ["", ""]  # it is down, and answers nothing
 
 
-def test_a_click_counts_while_the_picture_changes(browser: Browser, tmp_path: Path) -> None:
-    view = recorded_view(split_brain(tmp_path / "run"))
-    server = PageServer(view, None)
-    server.start()
-    ended = threading.Event()
+#: The middle of an element.
+MIDDLE = """(name) => {
+  const element = document.querySelector(name);
+  element.scrollIntoView({ block: "center" });
+  const box = element.getBoundingClientRect();
+  return [box.x + box.width / 2, box.y + box.height / 2];
+}"""
 
-    def change_nodes() -> None:
-        last = [event for event in view.log.read(0, 1 << 20).events if event["k"] == "node"][-1]
-        for boots in itertools.count(2):
+
+def test_a_click_counts_while_what_it_is_on_changes(browser: Browser, tmp_path: Path) -> None:
+    """A node, and a message in the list of those that are held. Both change more often than a press is long."""
+    view = recorded_view(split_brain(tmp_path / "run"))
+    view.about |= {"live": True, "cluster": "c", "faults": []}
+    view.stand(held=[], held_count=0, in_force=[], trouble=None)
+    events = view.log.read(0, 1 << 20).events
+    node = [event for event in events if event["k"] == "node"][-1]
+    message = {**next(event for event in events if event["k"] == "msg"), "rule": "r", "index": 1}
+    delivered, ended = threading.Event(), threading.Event()
+
+    def do(act: object, _arguments: object) -> dict[str, object]:
+        if act == "deliver":
+            delivered.set()
+        return {"ok": True, "text": "done"}
+
+    def change() -> None:
+        for number in itertools.count(2):
             if ended.wait(0.02):
                 return
-            view.log.add([{**last, "boots": boots, "state": ("up", "suspended")[boots % 2]}])
+            view.log.add([{**node, "boots": number, "state": ("up", "suspended")[number % 2]}])
+            view.stand(held=[message], held_count=number)
 
-    changes = threading.Thread(target=change_nodes)
+    server = PageServer(view, do)
+    server.start()
+    changes = threading.Thread(target=change)
     with closing(server), opened(browser, server.url) as seen:
         seen.act("n1")
         changes.start()
         try:
-            # Ten, since a slow machine may miss the time of one press.
+            # Ten of each, since a slow machine may miss the time of one press.
             for _ in range(10):
                 seen.node("n2").click(delay=200)
                 if "n2" in (chosen := seen.page.locator("#selected h2").text_content() or ""):
                     break
             assert "n2" in chosen
+            for _ in range(10):
+                # By its place: the button is another one with each change.
+                seen.page.mouse.click(*seen.page.evaluate(MIDDLE, "#held [data-act=deliver]"), delay=200)
+                if delivered.wait(0.5):
+                    break
+            assert delivered.is_set()
         finally:
             ended.set()
             changes.join()
