@@ -134,6 +134,8 @@ class _Places:
             self._admit()
 
     def _placed_question(self, question: AskedQuestion) -> bool:
+        if question.since is None:
+            question.since = self.log.kv.version
         if not question.fits(self.log):
             return False
         question.slot = self.log.slot
@@ -153,6 +155,7 @@ class _Places:
             if isinstance(each, AskedCommand):
                 self._commands.setdefault(each.identity, []).append(each)
             else:
+                each.since = None
                 self._questions.append(each)
 
 

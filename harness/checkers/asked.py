@@ -88,6 +88,8 @@ class AskedQuestion(Asked):
     fits: Callable[[ReferenceLog], bool]
     right: Callable[[ReferenceLog], Any] = lambda _: None
     of_claim: bool = False
+    since: int | None = field(default=None, init=False)
+    """The version of the keys in the first state that may have answered it. The judge notes it before it calls `fits`."""
 
 
 #: The answer of a command that tells its client nothing.
@@ -198,7 +200,6 @@ def _range(call: RecordedCall) -> AskedQuestion:
     answer: Any = call.answer
     found = [(key, encode_value(value), version) for key, value, version in answer]
     keys = [key for key, _, _ in found]
-    began: list[int] = []  # the version at which the range can have begun at the earliest
 
     def right(log: ReferenceLog) -> list[Entry]:
         return _entries(log, call.key)
@@ -208,17 +209,19 @@ def _range(call: RecordedCall) -> AskedQuestion:
             return right(log) == found
         # Its pages are of different moments. Each entry was there at some time, keys rise, and what has not changed since the
         # beginning is there.
-        began[:] = began or [log.kv.version]
+        assert question.since is not None
+        since = question.since
         return (
             keys == sorted(set(keys))
             and all(
                 0 < version <= log.kv.version and log.kv.changes[version - 1] == (version, key, value)
                 for key, value, version in found
             )
-            and all(key in keys for key, _, version in right(log) if version <= began[0])
+            and all(key in keys for key, _, version in right(log) if version <= since)
         )
 
-    return AskedQuestion(call, fits, right)
+    question = AskedQuestion(call, fits, right)
+    return question
 
 
 def _entries(log: ReferenceLog, prefix: str, after: str = "") -> list[Entry]:

@@ -213,7 +213,7 @@ class ChosenLog:
 
     def empty_state(self) -> ReplicatedState:
         """Return the state of a replica that has applied nothing."""
-        tuning = keeping_changes(next((contents.tuning for contents in self.disks.values()), SHIPPED))
+        tuning = keeping_changes(tuning_on(self.disks))
         return self._algorithm(OfflineNode(self.members[0], self.members, {}, MemoryLog(), tuning=tuning)).state
 
     def snapshot_state(self, node: NodeId) -> ReplicatedState:
@@ -243,7 +243,7 @@ class ChosenLog:
         snapshots: dict[int, list[NodeId]] = {}
         for node in self.disks:
             snapshots.setdefault(self.snapshot_slot(node), []).append(node)
-        tuning = next((contents.tuning for contents in self.disks.values()), SHIPPED)
+        tuning = tuning_on(self.disks)
         as_nodes, as_applied = ReferenceLog(tuning), ReferenceLog(keeping_changes(tuning))
         for slot in range(1, applied.last + 1):
             batch = self.chosen[slot]
@@ -289,6 +289,11 @@ class ChosenLog:
             node: _command_keys_of(self.snapshot_state(node)) if self.snapshot_slot(node) else set()
             for node in self.disks
         }
+
+
+def tuning_on(disks: Mapping[NodeId, Contents]) -> Tuning:
+    """Return the settings that are part of what the log means, as the disks name them; without a disk the shipped ones."""
+    return next((contents.tuning for contents in disks.values()), SHIPPED)
 
 
 def keeping_changes(tuning: Tuning) -> Tuning:

@@ -23,7 +23,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from harness.checkers.chosen_log import ChosenLog
+from harness.checkers.chosen_log import ChosenLog, tuning_on
 from harness.checkers.sequential_model import definite_answer
 from harness.checkers.verdict import Verdict
 from harness.checkers.wire_record import WireRecord, read_record
@@ -179,9 +179,8 @@ class RunEvidence:
     @property
     def tuning(self) -> Tuning:
         """The settings on which answers depend: what the log means, as the disks name it, and the size of an answer."""
-        found = next((contents.tuning for contents in self.disks.values()), SHIPPED)
-        pages = self.settings.kv_answer_entries, self.settings.kv_answer_bytes
-        return replace(found, kv_answer_entries=pages[0], kv_answer_bytes=pages[1])
+        size = {name: getattr(self.settings, name) for name in ("kv_answer_entries", "kv_answer_bytes")}
+        return replace(tuning_on(self.disks), **size)
 
     @cached_property
     def timeline(self) -> Timeline:

@@ -8,6 +8,7 @@ from typing import Final
 
 from harness.checkers.evidence import RunEvidence, was_answered
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
+from harness.records.history import API
 from harness.records.jsonable import shown
 from node.wording import count
 
@@ -35,7 +36,7 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
                 continue
             # A client that stays at one node, or that loses messages by itself, is owed no answer. A call of the API that takes
             # several steps has no time of its own either, but must end.
-            if invoke.timeout_s is None and (operation.outcome == "fail" or not invoke.process.startswith("api")):
+            if invoke.timeout_s is None and (operation.outcome == "fail" or not invoke.process.startswith(API)):
                 continue
             error = (completion and completion.error) or ""
             # A call that its client could not send in time has waited for an answer as one that was sent.

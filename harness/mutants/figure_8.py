@@ -88,6 +88,12 @@ class Told:
         self.deliver(RequestVote, candidate, voters)
         self.answers(VoteReply, voters, candidate)
 
+    def replace(self, leader: NodeId, followers: tuple[NodeId, ...]) -> None:
+        """Have a leader learn that followers have another entry than its own before the last one, and replace it there."""
+        for answer in (Conflict, Appended):
+            self.deliver(AppendEntries, leader, followers)
+            self.answers(answer, followers, leader)
+
     def logs(self) -> None:
         """Add the terms of the entries on each disk, with slot 1 first."""
         for name, node in self.cluster.nodes.items():
@@ -138,10 +144,7 @@ def act_out(algorithm: type[Algorithm]) -> Told:
     told.elect(S1, (S3,))
     told.lose_the_rest()
     told.elect(S1, (S3, S4))
-    told.deliver(AppendEntries, S1, (S3, S4))
-    told.answers(Conflict, (S3, S4), S1)
-    told.deliver(AppendEntries, S1, (S3, S4))
-    told.answers(Appended, (S3, S4), S1)
+    told.replace(S1, (S3, S4))
     told.logs()
     told.explain(
         "(d) n1 crashes, and n5 boots. Its last entry is of term 2, and that of n3 and n4 of term 1, so n5 is elected in term "
@@ -153,9 +156,6 @@ def act_out(algorithm: type[Algorithm]) -> Told:
     told.elect(S5, (S3,))
     told.lose_the_rest()
     told.elect(S5, (S3, S4))
-    told.deliver(AppendEntries, S5, (S3, S4))
-    told.answers(Conflict, (S3, S4), S5)
-    told.deliver(AppendEntries, S5, (S3, S4))
-    told.answers(Appended, (S3, S4), S5)
+    told.replace(S5, (S3, S4))
     told.logs()
     return told

@@ -35,6 +35,8 @@ EventType = Literal["invoke", "ok", "fail", "info"]
 CallOutcome = Literal["ok", "fail", "info"]
 
 EVENT_TYPES: Final = ("invoke", "ok", "fail", "info")
+#: What the names of the processes begin with that call the API as people do.
+API: Final = "api"
 #: The operations. `harness/checkers/models.py` defines what each model makes of them.
 FUNCTIONS: Final = (
     "propose",

@@ -95,23 +95,20 @@ def _delete(_operation: ScheduledOperation, _memory: ClientMemory, key: str, _ve
 
 
 def _range(_operation: ScheduledOperation, _memory: ClientMemory, _key: str, _version: int) -> LogRequest:
-    def answer(result: Any) -> Any:
-        entries, more = result
-        return [[[key, _decoded(value), version] for key, value, version in entries], more]
-
-    return LogRequest("kv", ["range", "k", "", _MOST], "page", "k", {"after": "", "most": _MOST}, answer, read=True)
+    return _page_of("", _MOST)
 
 
 def _page(_operation: ScheduledOperation, _memory: ClientMemory, key: str, _version: int) -> LogRequest:
     """Ask for a page that begins after the key before this one; before the first key, at the beginning."""
-    after = ("", *KEYS)[KEYS.index(key)]
+    return _page_of(("", *KEYS)[KEYS.index(key)], _PAGE)
 
+
+def _page_of(after: str, most: int) -> LogRequest:
     def answer(result: Any) -> Any:
         entries, more = result
         return [[[key, _decoded(value), version] for key, value, version in entries], more]
 
-    command = ["range", "k", after, _PAGE]
-    return LogRequest("kv", command, "page", "k", {"after": after, "most": _PAGE}, answer, read=True)
+    return LogRequest("kv", ["range", "k", after, most], "page", "k", {"after": after, "most": most}, answer, read=True)
 
 
 def _put_same(_operation: ScheduledOperation, _memory: ClientMemory, _key: str, _version: int) -> LogRequest:

@@ -97,7 +97,6 @@ class LogSpace(ClusterSpace):
         self._algorithm = algorithm
         super().__init__(algorithm, bounds)
         self._alike = set(algorithm.interchangeable(self.members, ())) == set(self.members)
-        self._initial: list[int] = [0] * len(self.members)  # by place, the number of the node's first state
         self._keeps: dict[tuple[int, int], bool] = {}
         """By what leaders have said, and a disk: whether they keep all rules."""
 
@@ -107,8 +106,8 @@ class LogSpace(ClusterSpace):
     # --- the space --------------------------------------------------------------------------------------------------
 
     def successors(self, state: int) -> list[int]:
-        numbering, found = self.numbering, []
-        most = self.bounds.ballots
+        numbering = self.numbering
+        found: list[int] = []
         for place in self._may_act(state):
             table = self._moves[place]
             seen = state & numbering.views[place]
@@ -120,12 +119,7 @@ class LogSpace(ClusterSpace):
             for flip, add, _ in moves[1]:
                 found.append((state ^ flip) | add)
             if moves[2] or moves[3]:
-                for flip, add, _ in (*moves[2], *moves[3]):
-                    after = (state ^ flip) | add
-                    if (after & numbering.ballots).bit_count() <= most:
-                        found.append(after)
-                    else:
-                        self.cut += 1
+                self._add_bounded(state, moves, found)
         return [self._normal(after) for after in found]
 
     def _normal(self, state: int, answered: list[Step] | None = None) -> int:
@@ -181,17 +175,14 @@ class LogSpace(ClusterSpace):
         """
         places = len(self.members)
         if self._alike:
-            for place, (shift, first) in enumerate(zip(self.numbering.shifts, self._initial, strict=True)):
-                if state >> shift & NODE_MASK == first:
-                    return range(min(place + 1, places))
+            for place, shift in enumerate(self.numbering.shifts):
+                if not state >> shift & NODE_MASK:  # the node is in its first state, whose number is 0
+                    return range(place + 1)
         return range(places)
 
     def is_bad(self, state: int) -> bool:
         numbering = self.numbering
-        self._happened |= state
-        if not self._competed and (state & numbering.ballots).bit_count() > 1:
-            self._competed = True
-        if state & numbering.violations:
+        if super().is_bad(state):
             return True
         for mask in numbering.exclusive:
             held = state & mask
@@ -206,7 +197,7 @@ class LogSpace(ClusterSpace):
                 keeps = self._keeps[key] = not any(each.kind in self.bounds.look_for for each in broken)
             if not keeps:
                 return True
-        return any(state & pair == pair for pair in numbering.contradictions) if numbering.contradictions else False
+        return False
 
     def sometimes(self) -> dict[str, bool]:
         facts = list(self.numbering.facts_in(self._happened))

@@ -17,6 +17,7 @@ from cluster.clients.async_client import AsyncLogClient
 from cluster.clients.log_client import LogClient
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from cluster.errors import CommandRefused, ConsensusError, Refused
+from harness.records.history import API
 from harness.records.history_recorder import HistoryRecorder
 from harness.workloads.planned_call import PlannedCall
 from harness.workloads.public_calls import AsyncCaller, BlockingCaller
@@ -153,7 +154,7 @@ class ApiCalls:
             self._end(client, event, outcome, begun)
 
     def _invoke(self, client: int, call: PlannedCall) -> Any:
-        process = f"api{client}.{self._processes.setdefault(client, 0)}"
+        process = f"{API}{client}.{self._processes.setdefault(client, 0)}"
         timeout_s = None if call.f in _OF_MANY_STEPS else call.timeout_s
         return self._recorder.invoke(process, call.f, call.key, call.value, timeout_s=timeout_s)
 
