@@ -102,7 +102,7 @@ def explore(
     Messages may be lost, repeated, late and out of order; timers may expire at any time. The command prints "no violation" only
     if it has tried every schedule within the bounds, which it prints, too. ALGORITHM may also be a mutant's name (see `consensus
     mutants --list`). A schedule that breaks a promise is kept, and `consensus replay` runs it on real processes, unless several
-    inputs share a turn in it.
+    inputs share a turn in it, or a node crashes in the middle of one.
     """
     from cluster.errors import NoSuchNode  # noqa: PLC0415 - see harness.cli.verbs
     from cluster.spec import node_names  # noqa: PLC0415

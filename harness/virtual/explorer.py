@@ -37,6 +37,8 @@ from node.log_contract import LogAlgorithm
 from node.wording import count
 
 DEFAULT_BOUNDS: Final = Bounds()
+#: In how many states of a log a shortest schedule is looked for, once there is known to be one.
+_SHORTEST_STATES: Final = 150_000
 DEFAULT_BUDGET: Final = Budget(states=20_000_000, seconds=600, memory_bytes=2 * 1024**3)
 
 
@@ -54,6 +56,8 @@ class Exploration:
     violations: list[Violation]
     schedule: list[Step]
     story: list[str]
+    shortest: bool = True
+    """Whether no shorter schedule shows a violation."""
     begins_ballots: bool = True
     """Whether messages had ballots, so that the bound on ballots applied."""
 
@@ -85,7 +89,7 @@ class Exploration:
             text.append(f"  {NO_BALLOTS}")
         text.append(f"{found.states:,} distinct states in {found.seconds:.1f} s ({rate:,.0f} a second)")
         if self.violations:
-            text.append("VIOLATED. This is a shortest schedule that does it:")
+            text.append(f"VIOLATED. This is a {'shortest ' if self.shortest else ''}schedule that does it:")
             text.extend(f"  {number}. {line}" for number, line in enumerate(self.story, 1))
             text.extend(f"  => {violation}" for violation in self.violations)
         elif found.exhausted:
@@ -120,6 +124,7 @@ class Exploration:
             "violations": [asdict(violation) for violation in self.violations],
             "schedule": [to_json(step) for step in self.schedule],
             "story": self.story,
+            "shortest": self.shortest,
         }
 
     def dumps(self) -> str:
@@ -238,6 +243,19 @@ def can_divide(algorithm: type[Algorithm], bounds: Bounds) -> bool:
     return not (algorithm.keeps_log or bounds.symmetry)
 
 
+def _shortest(
+    space: LogSpace, cls: type[Algorithm], bounds: Bounds, bad: list[int]
+) -> tuple[LogSpace, list[int], bool]:
+    """Look for a shortest path to a bad state, in a space in which no state stands for others.
+
+    Returns that space, the path, and True; what was given, and False, if there are too many states.
+    """
+    assert issubclass(cls, LogAlgorithm)
+    exact = LogSpace(cls, bounds, merges=False)
+    found = search(exact, Budget(states=_SHORTEST_STATES)).bad
+    return (space, bad, False) if found is None else (exact, found, True)
+
+
 def _explore(
     cls: type[Algorithm],
     name: str,
@@ -249,7 +267,11 @@ def _explore(
     space = LogSpace(cls, bounds) if issubclass(cls, LogAlgorithm) else ClusterSpace(cls, bounds)
     divide = DividedSearch(space, workers, budget, progress) if workers > 1 and can_divide(cls, bounds) else None
     found = search(space, budget, progress, divide)
-    report = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
+    report = Exploration(
+        name, bounds, found, space.cut, space.sometimes(), [], [], [], begins_ballots=space.begins_ballots
+    )
+    if found.bad is not None and isinstance(space, LogSpace):
+        space, found.bad, report.shortest = _shortest(space, cls, bounds, found.bad)
     if found.bad is not None:
         cluster = VirtualCluster(cls, space.members, bounds.fault_model)
         report.violations = space.violations(found.bad[-1]) or [

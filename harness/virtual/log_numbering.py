@@ -93,7 +93,7 @@ class LogNumbering(Numbering):
         self.over_until_boot: list[list[int]] = [[] for _ in self.members]
         """By place and number, those that have no effect, or none until the node boots again."""
         self.same: list[list[int]] = [[] for _ in self.members]
-        """By place and number, those that only bring an answer, which is the same each time."""
+        """By place and number, those that only bring an answer, which is the same each time until the node boots again."""
         self._exclusive: dict[object, int] = {}
         self.exclusive: list[int] = []
         """Masks of facts of which at most one may hold."""
@@ -130,8 +130,12 @@ class LogNumbering(Numbering):
         if not isinstance(replica, LogAlgorithm):
             return
         is_last_round = replica.promised.round >= self._rounds_max
+        incarnations = dict(self.states[place][number].known)
         for bit, packet in self.packets_to[place].items():
             if packets & bit:
+                if packet.incarnation < incarnations.get(packet.sender, 0):
+                    self.over_until_boot[place][number] |= bit
+                    continue
                 match replica.effect_of(packet.sender, packet.message):
                     case Effect.NONE:
                         self.over[place][number] |= bit

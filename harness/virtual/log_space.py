@@ -13,9 +13,23 @@ A voter runs without asking first whether others would support it (PreVote), and
 has spoken: what keeps a leader in office makes no promise safe. So the schedules include more elections than real nodes hold.
 Time in the log stands still: no session or lease ends.
 
-What is forgotten
------------------
-A message that can have no effect on its receiver any more (`LogAlgorithm.effect_of`) is no longer part of the state.
+Which states are one
+--------------------
+Many states can be told apart by nothing that is judged. One stands for all of them:
+
+1. **What has no effect is forgotten.** A message that can have no effect on its receiver any more is no part of the state
+   (`LogAlgorithm.effect_of`), nor is one of a sender whose later boot the receiver knows.
+2. **What a node can do again is done.** A step that leaves its node as it is, and adds only packets and what leaders have said,
+   such as a heartbeat or a second answer, is taken at once. This is sound, since facts are never removed and none of these keeps
+   a step from being possible: whatever can follow a state can follow the same state with more of them, up to these additions.
+   So the state with all of them shows each violation that the others show. And it is met by a schedule, with those steps.
+3. **A crash ends with the boot.** Nothing happens to a node while it is down, and no other node can tell that it is down. So
+   each schedule in which it is down for a while leads to the same states as one in which it boots at once, and does nothing for
+   as long. (Unless its disk may be lost meanwhile.)
+4. **Nodes that start alike** are interchangeable until they act: the first of them that has not acted is the next that may.
+
+With `merges=False` only 4 and the first half of 1 hold. Then paths are as long as their schedules, and the first bad state is at
+the end of a shortest one: `harness.virtual.explorer` looks for it so, once it knows that there is one.
 
 What is judged
 --------------
@@ -25,7 +39,6 @@ node's promise has not gone down. Of a question: that it sees what was answered 
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final, NamedTuple, cast
 
 from harness.virtual.bounds import COLOURS, Bounds
@@ -48,7 +61,7 @@ from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NodeState
 from harness.virtual.numbering import NODE_MASK, BallotBegun, CrashHappened, Numbering
 from harness.virtual.output import TurnOutput
-from harness.virtual.space import ClusterSpace, NodeMove, perform
+from harness.virtual.space import ClusterSpace, NodeMove, NodeMoves, perform
 from harness.virtual.steps import (
     Crash,
     CrashInTurn,
@@ -57,6 +70,7 @@ from harness.virtual.steps import (
     ElectionTimeout,
     Fire,
     LoseDisk,
+    Recover,
     SendFrame,
     Step,
     TakeOwnMessages,
@@ -93,12 +107,15 @@ class LogSpace(ClusterSpace):
 
     numbering: LogNumbering
 
-    def __init__(self, algorithm: type[LogAlgorithm], bounds: Bounds) -> None:
-        self._algorithm = algorithm
+    def __init__(self, algorithm: type[LogAlgorithm], bounds: Bounds, *, merges: bool = True) -> None:
+        """Make the space. `merges` is whether one state stands for many: see "Which states are one"."""
+        self._algorithm, self._merges = algorithm, merges
         super().__init__(algorithm, bounds)
         self._alike = set(algorithm.interchangeable(self.members, ())) == set(self.members)
         self._keeps: dict[tuple[int, int], bool] = {}
         """By what leaders have said, and a disk: whether they keep all rules."""
+        self._adds: list[dict[int, int]] = [{} for _ in self.members]
+        """By place and view: what `_repeatable` returns."""
 
     def _new_numbering(self, algorithm: type[Algorithm]) -> Numbering:
         return LogNumbering(self._algorithm, self.bounds)
@@ -106,66 +123,109 @@ class LogSpace(ClusterSpace):
     # --- the space --------------------------------------------------------------------------------------------------
 
     def successors(self, state: int) -> list[int]:
-        numbering = self.numbering
         found: list[int] = []
         for place in self._may_act(state):
-            table = self._moves[place]
-            seen = state & numbering.views[place]
-            moves = table.get(seen)
-            if moves is None:
-                moves = table[seen] = self._compute_moves(place, state)
+            moves = self._moves_of(place, state)
             for flip, add, _ in moves[0]:
-                found.append((state ^ flip) | add)
+                if flip or add & ~state:
+                    found.append((state ^ flip) | add)
             for flip, add, _ in moves[1]:
                 found.append((state ^ flip) | add)
             if moves[2] or moves[3]:
                 self._add_bounded(state, moves, found)
         return [self._normal(after) for after in found]
 
-    def _normal(self, state: int, answered: list[Step] | None = None) -> int:
-        """Return a state without the packets that have no effect on their receivers.
+    def _moves_of(self, place: int, state: int) -> NodeMoves:
+        table, seen = self._moves[place], state & self.numbering.views[place]
+        moves = table.get(seen)
+        if moves is None:
+            moves = table[seen] = self._compute_moves(place, state)
+        return moves
 
-        A packet that only brings the same answer each time is answered at once. `answered` collects these deliveries.
-        """
+    def _normal(self, state: int, repeated: list[Step] | None = None) -> int:
+        """Return the state that stands for `state`. `repeated` collects the steps that are thereby taken."""
+        state = self._without_past(state)
+        if not self._merges:
+            return state
+        while True:
+            added = 0
+            for place in range(len(self.members)):
+                adds = self._repeatable(place, state)
+                if repeated is not None and adds & ~(state | added):
+                    repeated.extend(self._repeated_steps(place, state | added))
+                added |= adds
+            after = self._without_past(state | added)
+            if after == state:
+                return self._without_answered(state)
+            state = after
+
+    def _repeatable(self, place: int, state: int) -> int:
+        """Return the facts that the steps of a node add that leave it as it is."""
+        seen = state & self.numbering.views[place]
+        adds = self._adds[place].get(seen)
+        if adds is None:
+            adds = 0
+            for flip, add, _ in self._moves_of(place, state).progress:
+                if not flip:
+                    adds |= add
+            self._adds[place][seen] = adds
+        return adds
+
+    def _repeated_steps(self, place: int, state: int) -> Iterator[Step]:
+        for flip, add, steps in self._moves_of(place, state).progress:
+            if not flip and add & ~state:
+                state |= add
+                yield from steps
+
+    def _without_past(self, state: int) -> int:
+        """Return a state without the packets that have no effect on their receivers any more."""
         numbering = self.numbering
-        for place, shift in enumerate(numbering.shifts):
-            number = state >> shift & NODE_MASK
-            if unknown := state & numbering.to[place] & ~numbering.known[place][number]:
-                numbering.note_effects(place, number, unknown)
-            if same := state & numbering.same[place][number]:
-                for bit, packet in numbering.packets_to[place].items():
-                    if same & bit:
-                        state |= self._try(place, number, Deliver(packet)).add
-                        if answered is not None:
-                            answered.append(Deliver(packet))
-                state &= ~same
         may_crash = (state & numbering.crashes).bit_count() < self.bounds.crashes
+        over = numbering.over if may_crash else numbering.over_until_boot
         for place, shift in enumerate(numbering.shifts):
             number = state >> shift & NODE_MASK
             if unknown := state & numbering.to[place] & ~numbering.known[place][number]:
                 numbering.note_effects(place, number, unknown)
-            state &= ~(numbering.over if may_crash else numbering.over_until_boot)[place][number]
+            state &= ~over[place][number]
+        return state
+
+    def _without_answered(self, state: int) -> int:
+        """Return a state without the packets that only bring an answer which is among the facts already."""
+        if (state & self.numbering.crashes).bit_count() < self.bounds.crashes:
+            return state  # the answer of a later boot is another one
+        for place, shift in enumerate(self.numbering.shifts):
+            state &= ~self.numbering.same[place][state >> shift & NODE_MASK]
         return state
 
     def steps(self, path: list[int]) -> list[Step]:
-        """Return the steps along a path of states, without the answers to stale messages that no later step rests on."""
-        self._answered: list[Step] = []
+        """Return the steps along a path of states, without those that change no node and on which nothing rests."""
+        self._repeated: list[Step] = []
         steps = super().steps(path)
-        for answer in self._answered:
-            without = [step for step in steps if step is not answer]
-            with suppress(ImpossibleStep):
-                follow(VirtualCluster(self._algorithm, self.members, self.bounds.fault_model), without)
-                steps = without
+        wanted = self._violated_by(steps)
+        for step in reversed(self._repeated):
+            fewer = [each for each in steps if each is not step]
+            shown = self._violated_by(fewer)
+            if shown is not None and (wanted is None or wanted <= shown):
+                steps = fewer
         return steps
+
+    def _violated_by(self, steps: list[Step]) -> set[str] | None:
+        """Return which kinds of promises a schedule breaks; None if it is impossible."""
+        cluster = VirtualCluster(self._algorithm, self.members, self.bounds.fault_model)
+        try:
+            follow(cluster, steps)
+        except ImpossibleStep:
+            return None
+        return {found.kind for found in cluster.violations}
 
     def _step_to(self, aim: int, state: int) -> tuple[int, tuple[Step, ...]]:
         for place in self._may_act(state):
             for group in self._compute_moves(place, state):
                 for flip, add, steps in group:
-                    answered: list[Step] = []
-                    if self._normal((state ^ flip) | add, answered) == aim:
-                        self._answered.extend(answered)
-                        return aim, (*steps, *answered)
+                    repeated: list[Step] = []
+                    if self._normal((state ^ flip) | add, repeated) == aim:
+                        self._repeated.extend(repeated)
+                        return aim, (*steps, *repeated)
         raise AssertionError("a state on the path has no step to the next")
 
     def _may_act(self, state: int) -> range:
@@ -222,11 +282,18 @@ class LogSpace(ClusterSpace):
     def _inputs(self, place: int, local: NodeState, state: int) -> Iterator[Step]:
         leads = cast(LogNodeState, local).leading is not None
         timeout = ElectionTimeout(self.members[place])
+        numbering = self.numbering
+        same = numbering.same[place][numbering.number_in(state, place)]  # a leader need not stop for these
         for step in super()._inputs(place, local, state):
             if isinstance(step, Fire) and step.timer in self._algorithm.clocks:
                 continue
             yield step
-            if leads and isinstance(step, Deliver) and self._algorithm.candidacy_in(step.packet.message):
+            if (
+                leads
+                and isinstance(step, Deliver)
+                and self._algorithm.candidacy_in(step.packet.message)
+                and not same & numbering.bit(step.packet)
+            ):
                 yield cast(Step, InARow((timeout, step)))
         yield cast(Step, InARow((timeout, timeout))) if leads else timeout
 
@@ -293,6 +360,10 @@ class LogSpace(ClusterSpace):
                     break
                 if turns - 1 == crash_in:
                     return NodeMove(0, 0, ())  # nothing leaves early in that turn
+            if not node.up and self._merges and not self.bounds.lose_disk:
+                steps.append(Recover(node.id))
+                facts.extend(self._facts_of_output(node.boot()))
+                facts.extend(self._facts_of_node(node, before))
             if node.up:
                 facts.extend(missing_timers(node))
             after = numbering.number(place, cast(NodeState, freeze_log_node(node, promised)))
@@ -334,7 +405,7 @@ class LogSpace(ClusterSpace):
         if replica.leading is not None:
             yield BallotOwned(replica.leading, node.id, node.incarnation)
         applied = replica.state.applied
-        if applied != before.applied:
+        if applied and applied != before.applied:
             yield StateAfter(applied, replica.state.chain)
             for slot in range(1, applied + 1):
                 record = node.disk.log.get(slot)

@@ -120,11 +120,15 @@ class RaftLog(ReplicaLog):
         """Return the configuration after every change in the log. `applied` is that after `slot`, the last applied one."""
         if not self.changes:  # nearly always, and a leader asks several times for each entry
             return applied
-        for each in [change for change in self.changes if change <= slot]:
-            del self.changes[each]
+        self.forget_changes(slot)
         for change, batch in self.changes.items():
             applied = _changed(applied, change, batch)
         return applied
+
+    def forget_changes(self, slot: int) -> None:
+        """Forget the changes up to `slot`, the last applied one."""
+        for each in [change for change in self.changes if change <= slot]:
+            del self.changes[each]
 
     # --- snapshots --------------------------------------------------------------------------------------------------
 

@@ -288,6 +288,12 @@ class Raft(LogReplica):
         if self.leader is not None:
             self.node.send(to, InstallSnapshot(self.leader.ballot, *self.log.snapshot, self.log.snapshot_ballot))
 
+    def forget_time(self) -> None:
+        super().forget_time()
+        self.log.forget_changes(self.state.applied)
+        if self.election.role != self.election.RUNNING:
+            self.election.votes = {}
+
     def effect_of(self, sender: NodeId, message: Message) -> Effect:
         effect = effect_on(self.election, self.leader, self.matched_with, self.matched, sender, message)
         return super().effect_of(sender, message) if effect is None else effect
