@@ -22,7 +22,7 @@ from harness.records.run_files import RunFiles
 from harness.records.tail import FileTail
 from harness.report.wording import fields_text
 from harness.runs.experiment import Experiment
-from harness.systems.stepped_node import EMPTY_DISKS_VOTE
+from harness.systems.stepped_node import EMPTY_DISKS_VOTE, TIME_STANDS_STILL
 from harness.virtual.fault_model import FaultModel
 from node.contract import NodeId
 
@@ -53,7 +53,11 @@ class KeptMessage:
 def stepped_node_command(fault_model: FaultModel) -> tuple[str, ...]:
     """Return the command that starts a stepped node."""
     plain = (sys.executable, "-P", "-m", "harness.systems.stepped_node")
-    return (*plain, EMPTY_DISKS_VOTE) if fault_model.empty_disks_vote else plain
+    options = (
+        (EMPTY_DISKS_VOTE, fault_model.empty_disks_vote),
+        (TIME_STANDS_STILL, fault_model.time_stands_still),
+    )
+    return (*plain, *(option for option, is_on in options if is_on))
 
 
 class Driver:

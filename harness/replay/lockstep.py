@@ -10,6 +10,7 @@ between nodes until a step delivers it.
 | Propose, Query | a client's call, which is sent once |
 | SendFrame | a client's frame, which is sent once |
 | PeerLost | the driver tells the node, which does not see it by itself |
+| ElectionTimeout | the driver tells the node that it has waited in vain for too long |
 | Deliver | the proxy releases that message, or a copy of it if the schedule delivers it again later |
 | Drop | the proxy discards the message, if no later step delivers it |
 | Duplicate | nothing: the proxy still has the message |
@@ -51,6 +52,7 @@ from harness.virtual.steps import (
     Deliver,
     DropPacket,
     DuplicatePacket,
+    ElectionTimeout,
     Fire,
     GiveUp,
     LoseDisk,
@@ -104,7 +106,7 @@ class LockstepClusters:
         self._deliveries_left = Counter(step.packet for step in steps if isinstance(step, Deliver))
         self._kept: dict[Packet, deque[KeptMessage]] = {}
         self._frames = FrameCalls(run)
-        self._timers_of = LOG_NAME if self.virtual.algorithm.keeps_log else VARIABLE
+        self._instance = LOG_NAME if self.virtual.algorithm.keeps_log else VARIABLE
         self._calls: dict[Request, VariableCall] = {}
         self._unanswered: dict[Request, Propose | Query] = {}
         self._facts: dict[NodeId, Facts] = {}
@@ -145,9 +147,14 @@ class LockstepClusters:
     def _hear_itself_first(self, step: Step) -> None:
         """Make the real node take in its messages to itself, as a virtual node does at the beginning of a turn."""
         match step:
-            case Deliver(Packet(to=node)) | Propose(node) | Query(node) | SendFrame(node) | PeerLost(node) if (
-                self.virtual.nodes[node].to_self
-            ):
+            case (
+                Deliver(Packet(to=node))
+                | Propose(node)
+                | Query(node)
+                | SendFrame(node)
+                | PeerLost(node)
+                | ElectionTimeout(node)
+            ) if self.virtual.nodes[node].to_self:
                 self.driver.step(node)
 
     def _do(self, step: Step) -> None:
@@ -168,7 +175,7 @@ class LockstepClusters:
             case DuplicatePacket():
                 pass  # the proxy keeps what will be delivered again
             case Fire(node, timer):
-                self.driver.step(node, fire=[self._timers_of, timer])
+                self.driver.step(node, fire=[self._instance, timer])
             case TakeOwnMessages(node):
                 self.driver.step(node)
             case GiveUp(node, request):
@@ -182,6 +189,8 @@ class LockstepClusters:
                 self.driver.await_input(node)
             case PeerLost(node, peer):
                 self.driver.step(node, lost=peer)
+            case ElectionTimeout(node):
+                self.driver.step(node, elect=True)
             case Crash(node):
                 self._run.faults.kill(node)
             case Recover(node):
@@ -285,6 +294,7 @@ class LockstepClusters:
                 | Query(node)
                 | SendFrame(node)
                 | PeerLost(node)
+                | ElectionTimeout(node)
                 | Recover(node)
             ):
                 self._compare_facts(node)
@@ -294,7 +304,7 @@ class LockstepClusters:
     def _compare_facts(self, node: NodeId) -> None:
         status = self._run.client.status([node], _ANSWER_TIMEOUT_S).get(node)
         if status is not None:
-            facts = _facts(status["variables"].get(VARIABLE, {}))
+            facts = _facts(status["variables"].get(self._instance, {}))
             self.gone_back += violations_of_change(node, self._facts.get(node, NO_FACTS), facts)
             self._facts[node] = facts
 
@@ -325,6 +335,7 @@ class LockstepClusters:
                 | Query(node)
                 | SendFrame(node)
                 | PeerLost(node)
+                | ElectionTimeout(node)
                 | GiveUp(node)
             ):
                 if self._run.cluster.state(node) is ProcessState.DOWN:
@@ -376,7 +387,8 @@ def _facts(status: Mapping[str, Any]) -> Facts:
         Ballot(*ballot) if isinstance(ballot, list) and tuple(ballot) != NO_BALLOT else None
         for ballot in (status.get("ballot"), status.get("accepted ballot"))
     ]
-    return Facts(None if decided is None else encode_value(decided), *ballots)
+    of_log = isinstance(decided, dict)  # the variables that are decided, which the judges read from the disks
+    return Facts(None if decided is None or of_log else encode_value(decided), *ballots)
 
 
 def _description(step: Step) -> str:

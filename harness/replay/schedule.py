@@ -24,7 +24,6 @@ from harness.virtual.simulator import SimulationReport
 from harness.virtual.steps import (
     CrashInTurn,
     DoubtDisk,
-    ElectionTimeout,
     Retire,
     Step,
     Turn,
@@ -45,9 +44,6 @@ _ONLY_VIRTUAL: Final[Mapping[str, str]] = {
     ): "it gives a node several inputs in one turn, and a real node takes in one at a time when it is stepped",
     kind_name(DoubtDisk): "a disk ends in a commit that does not check, and a real disk is not damaged here",
     kind_name(Retire): "a node is asked to hand over, and a stepped node is not",
-    kind_name(
-        ElectionTimeout
-    ): "a voter of a log runs for the lead at any moment, and a real one first lets time pass and canvasses",
     kind_name(CrashInTurn): "a node crashes in the middle of a turn, and a real node is killed between two of them",
 }
 _OWN_MESSAGES_WAIT: Final = "it delays messages from a node to itself, and such messages never leave a real node"

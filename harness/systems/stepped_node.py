@@ -1,6 +1,7 @@
 """The shell of a stepped node: a node process whose timers and messages to itself wait for a command.
 
-`python -m harness.systems.stepped_node [--empty-disks-vote] ...` starts one; the rest of the command line is that of any node.
+`python -m harness.systems.stepped_node [--empty-disks-vote] [--time-stands-still] ...` starts one; the rest of the command
+line is that of any node.
 
 Theory of operation
 -------------------
@@ -15,92 +16,40 @@ reports when it is ready.
 | `step`, `fire=[VARIABLE, TIMER]` | the same, and then expires the timer; refuses if the timer is not set |
 | `step`, `forget=[CLIENT, NUMBER]` | the same, and then expires the deadline of the request; refuses if it is not set |
 | `step`, `lost=PEER` | the same, and then takes in that its connection to a peer has closed, as a log does |
+| `step`, `elect=true` | the same, and then takes in that its election timeout ends (`LogAlgorithm.election_timeout`) |
 | `inputs` | replies with the number of messages of nodes and clients that it has taken in |
 | `free` | behaves like any other node from now on |
+
+With `--time-stands-still` no time passes in a log, as in an exploration: after each turn the node forgets what only counts time.
 """
 
 import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
 from cluster.control import ControlRequest, ControlServer
 from cluster.errors import WrongState
 from harness.systems.forgiving_disk import ForgivingDisk
+from harness.systems.stepped_core import SteppedCore, SteppedTimers, TimelessCore
 from node.__main__ import main
 from node.client_messages import StatusRequest
 from node.contract import BadInput, NodeId, Request
 from node.instances import TimerKey
 from node.parts import Parts
 from node.runtime import Runtime
-from node.timers import Timers
 from node.transport import Route, Transport, WakeUpPipe
 from node.turn import NodeCore
 from node.wire import Envelope
 
 #: The option for a node that boots as if it were new if its directory is missing.
 EMPTY_DISKS_VOTE: Final = "--empty-disks-vote"
+#: The option for a node in whose log no time passes.
+TIME_STANDS_STILL: Final = "--time-stands-still"
 #: How long a node waits for the connection over which it sends.
 _CONNECT_S: Final = 5.0
-
-
-class SteppedTimers(Timers[TimerKey]):
-    """Timers that expire on request, until `free` is set."""
-
-    free = False
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._commanded: list[tuple[TimerKey, float]] = []
-
-    def fire(self, key: TimerKey) -> bool:
-        """Have `key` expire at the end of this turn, unless it is cancelled or set again before. Return whether it is set."""
-        if key not in self._due:
-            return False
-        self._commanded.append((key, self._due[key]))
-        return True
-
-    def wait_s(self, most_s: float) -> float:
-        return super().wait_s(most_s) if self.free else most_s
-
-    def take_expired(self) -> Iterator[TimerKey]:
-        if self.free:
-            yield from super().take_expired()
-        commanded, self._commanded = self._commanded, []
-        for key, due in commanded:
-            if self._due.get(key) == due:
-                del self._due[key]
-                yield key
-
-
-class SteppedCore(NodeCore):
-    """A core that takes in its messages to itself on request, until `free` is set."""
-
-    free = False
-    may_hear_itself = False
-
-    def take_own_messages(self) -> None:
-        if self.free or self.may_hear_itself:
-            super().take_own_messages()
-        self.may_hear_itself = False
-
-    def peer_lost(self, peer: NodeId) -> None:
-        """A connection that closes is no input until the driver says so, nor is the duration of a commit."""
-        if self.free:
-            super().peer_lost(peer)
-
-    def commit_took(self, milliseconds: int | None) -> None:
-        if self.free:
-            super().commit_took(milliseconds)
-
-    @property
-    def has_work(self) -> bool:
-        if self.free or self.may_hear_itself:
-            return super().has_work
-        return self.has_output or self.disk.dirty
 
 
 class WaitingTransport(Transport):
@@ -174,6 +123,9 @@ class SteppedRuntime(Runtime):
             case "step", {"lost": str(peer)}:
                 NodeCore.peer_lost(self.core, peer)
                 self._step(request.caller, None)
+            case "step", {"elect": True}:
+                self.core.election_timeout()
+                self._step(request.caller, None)
             case "step", {}:
                 self._step(request.caller, None)
             case _:
@@ -193,4 +145,7 @@ if __name__ == "__main__":
     if EMPTY_DISKS_VOTE in sys.argv:
         sys.argv.remove(EMPTY_DISKS_VOTE)
         parts = replace(parts, disk=ForgivingDisk)
+    if TIME_STANDS_STILL in sys.argv:
+        sys.argv.remove(TIME_STANDS_STILL)
+        parts = replace(parts, core=TimelessCore)
     sys.exit(main(SteppedRuntime, parts))

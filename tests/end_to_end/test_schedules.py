@@ -10,6 +10,7 @@ import pytest
 from harness.cli.main import run
 from harness.cli.virtual import explore
 from harness.mutants.paxos import IgnoresAccepted
+from harness.mutants.raft import HalfIsEnough
 from harness.page.event_log import EventLog
 from harness.page.twin import Twin
 from harness.page.twin_run import Conditions
@@ -18,6 +19,7 @@ from harness.replay.schedule import Schedule, load
 from harness.replay.schedule_replay import replay
 from harness.virtual.bounds import Bounds
 from harness.virtual.cluster import VirtualCluster
+from harness.virtual.explorer import run_explore
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.judge import EVERYTHING, with_contract
 from harness.virtual.steps import SendFrame
@@ -78,6 +80,16 @@ def test_a_stale_read_of_a_log_that_was_clicked_together_is_one_on_real_processe
     assert result.followed == len(found.steps)
     assert result.violated == ("linearizability",)
     assert "(read by c3 at " in result.verdict.evidence
+
+
+def test_an_election_timeout_of_an_explored_log_ends_on_real_processes(tmp_path: Path) -> None:
+    found = Schedule.explored(run_explore(HalfIsEnough, Bounds(proposals=0)), HalfIsEnough)
+    assert {"ElectionTimeout", "Fire", "HearSelf", "Deliver"} <= {step["step"] for step in found.steps}
+    result = replay(found, tmp_path / "run")
+    assert result.diverged is None
+    assert result.followed == len(found.steps)
+    assert result.violated == ("invariants",)
+    assert "leader completeness" in result.verdict.evidence
 
 
 class Otherwise(Schedule):
