@@ -3,9 +3,9 @@
 Rules
 -----
 1. A child that a server has forked is like one that `subprocess.Popen` has started: a child of this process, with its own command
-   line, environment, folder, descriptors and process group. Only `ForkedProcess` reaps it.
+   line, environment, folder, descriptors and process group or session. Only `ForkedProcess` reaps it.
 2. Each process that launches has two servers of its own, which start with its first child and end with it. Children are forked by
-   turns, so that the nodes of a cluster have two seeds of `hash`.
+   turns, so that the nodes of a cluster have two seeds of `hash`. One that has the imports may fork itself for the first.
 3. What a child inherits and a server cannot give to it, such as limits and the variables that Python reads at its start, belongs
    to the server. If it changes, two other servers take over.
 4. `start` returns None for what no server can do: another interpreter, another system, the environment variable
@@ -27,7 +27,7 @@ from contextlib import suppress
 from typing import IO, Final
 
 from cluster.process_mark import VARIABLE
-from node.fork_server import is_possible
+from node.fork_server import is_possible, serve_in_fork
 
 log = logging.getLogger("cluster")
 
@@ -51,7 +51,7 @@ _MEASURED: Final = "COVERAGE_PROCESS"
 class ForkedProcess(subprocess.Popen[bytes]):
     """A child that a fork server has made. A `wait` with a time limit returns as soon as the child has ended."""
 
-    def __init__(self, command: Sequence[str], pid: int, stdin: IO[bytes]) -> None:
+    def __init__(self, command: Sequence[str], pid: int, stdin: IO[bytes] | None) -> None:
         """Take over the child `pid`; nothing else reaps it."""
         self.args, self.pid, self.stdin = list(command), pid, stdin
         self.stdout = self.stderr = None
@@ -118,45 +118,93 @@ class ForkServers:
             output: the descriptor that becomes its stdout and stderr.
             environment: its environment.
         """
-        if self._failed or tuple(command[: len(_START)]) != _START or COLD in environment or not is_possible():
-            return None
-        if any(name.startswith(_MEASURED) for name in environment):
-            return None
         reader, writer = os.pipe()
         try:
-            pid = self._fork(command, [reader, output, ready_fd], ready_fd, environment)
-        except (OSError, ValueError) as error:
+            pid = self._start(command, [reader, output], [ready_fd], environment)
+        finally:
+            os.close(reader)
+        if pid is None:
             os.close(writer)
+            return None
+        return ForkedProcess(command, pid, open(writer, "wb"))
+
+    def start_detached(
+        self, command: Sequence[str], inherited: Sequence[int], output: int, environment: Mapping[str, str]
+    ) -> ForkedProcess | None:
+        """Start a child with a session of its own and no stdin, which outlives this process.
+
+        Returns None if no server can do it, or none runs yet: to start two for one child would take longer than the child.
+
+        Args:
+            command: the command line of the child.
+            inherited: descriptors that the child inherits under these numbers.
+            output: the descriptor that becomes its stdout and stderr.
+            environment: its environment.
+        """
+        if not self._servers:
+            return None
+        with open(os.devnull, "rb") as nothing:
+            pid = self._start(command, [nothing.fileno(), output], inherited, environment, own_session=True)
+        return None if pid is None else ForkedProcess(command, pid, None)
+
+    def warm_up(self, environment: Mapping[str, str]) -> None:
+        """Start the servers now, so that also the first child comes from one, where that is possible."""
+        if _can_serve(environment) and not self._failed:
+            self._complete(environment)
+
+    def fork_this_process(self) -> None:
+        """Make the first server by forking this process, where that is possible.
+
+        This process has one thread, no zmq context, no connection to a database and no code of a user, and is about to launch.
+        """
+        if _can_serve(os.environ):
+            self._inherited = _inherited(os.environ)
+            self._servers.append(_ForkOfThisProcess())
+
+    def _start(
+        self,
+        command: Sequence[str],
+        descriptors: list[int],
+        inherited: Sequence[int],
+        environment: Mapping[str, str],
+        *,
+        own_session: bool = False,
+    ) -> int | None:
+        """Have a server fork. Returns the id of the child; None if no server can do it."""
+        if self._failed or tuple(command[: len(_START)]) != _START or not _can_serve(environment):
+            return None
+        request = {"module": command[len(_START)], "command": list(command), "environment": dict(environment)}
+        line = json.dumps({**request, "inherited": list(inherited), "own_session": own_session}).encode() + b"\n"
+        try:
+            folder = os.open(".", os.O_PATH | os.O_DIRECTORY)
+            try:
+                return self._fork(line, [*descriptors, folder, *inherited], environment)
+            finally:
+                os.close(folder)
+        except (OSError, ValueError) as error:
             self.close()
             self._failed = True
             log.warning("this process starts its children without a fork server from now on: %s", error)
             return None
-        finally:
-            os.close(reader)
-        return ForkedProcess(command, pid, open(writer, "wb"))
 
-    def _fork(
-        self, command: Sequence[str], descriptors: list[int], ready_fd: int, environment: Mapping[str, str]
-    ) -> int:
-        request = {"module": command[len(_START)], "command": list(command), "environment": dict(environment)}
-        line = json.dumps({**request, "ready_fd": ready_fd}).encode() + b"\n"
+    def _fork(self, line: bytes, descriptors: list[int], environment: Mapping[str, str]) -> int:
+        for _ in range(_TRIES):
+            self._complete(environment)
+            self._servers.append(self._servers.pop(0))
+            pid = self._servers[-1].fork(line, descriptors)
+            if pid is not None:
+                return pid
+            self.close()
+            time.sleep(_EDITED_S)  # it may have ended since a source was being edited when it started
+        raise OSError(f"a fork server has ended {_TRIES} times")
+
+    def _complete(self, environment: Mapping[str, str]) -> None:
+        """Have as many servers as there should be, with what a child inherits."""
         if self._inherited != (now := _inherited(environment)):
             self.close()
             self._inherited = now
-        folder = os.open(".", os.O_PATH | os.O_DIRECTORY)
-        try:
-            for _ in range(_TRIES):
-                while len(self._servers) < _SERVERS:
-                    self._servers.append(_Server(environment))
-                self._servers.append(self._servers.pop(0))
-                pid = self._servers[-1].fork(line, [*descriptors, folder])
-                if pid is not None:
-                    return pid
-                self.close()
-                time.sleep(_EDITED_S)  # it may have ended since a source was being edited when it started
-        finally:
-            os.close(folder)
-        raise OSError(f"a fork server has ended {_TRIES} times")
+        while len(self._servers) < _SERVERS:
+            self._servers.append(_Server(environment))
 
     def close(self) -> None:
         """End the servers. The next `start` starts others."""
@@ -172,16 +220,21 @@ class _Server:
         self._connection, end = socket.socketpair()
         self._connection.settimeout(_ANSWER_S)
         self._lines = self._connection.makefile("rb")
+        unmarked = {name: value for name, value in environment.items() if name != VARIABLE}
         with end:
-            self._process = subprocess.Popen(
-                [*_START, _SERVER, str(end.fileno()), str(os.getpid()), str(time.time_ns())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[end.fileno()],
-                process_group=0,
-                env={name: value for name, value in environment.items() if name != VARIABLE},
-            )
+            self._process = self._start(end, unmarked)
+
+    def _start(self, end: socket.socket, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start the server at the other end of the socket."""
+        return subprocess.Popen(
+            _server_command(end),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[end.fileno()],
+            process_group=0,
+            env=environment,
+        )
 
     def fork(self, line: bytes, descriptors: list[int]) -> int | None:
         """Have the server fork. Returns the id of the child; None if the server has ended, or ends.
@@ -206,6 +259,29 @@ class _Server:
         self._connection.close()
         self._process.kill()
         self._process.wait()
+
+
+class _ForkOfThisProcess(_Server):
+    """A fork server that is a fork of this process."""
+
+    def __init__(self) -> None:
+        super().__init__(os.environ)
+
+    def _start(self, end: socket.socket, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        command, launcher = _server_command(end), os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            serve_in_fork(end, launcher, command, environment)
+        return ForkedProcess(command, pid, None)
+
+
+def _server_command(end: socket.socket) -> list[str]:
+    return [*_START, _SERVER, str(end.fileno()), str(os.getpid()), str(time.time_ns())]
+
+
+def _can_serve(environment: Mapping[str, str]) -> bool:
+    """Return whether servers are possible here, and wanted."""
+    return COLD not in environment and is_possible() and not any(name.startswith(_MEASURED) for name in environment)
 
 
 def _inherited(environment: Mapping[str, str]) -> object:

@@ -7,7 +7,7 @@ Rules
 2. One thread, which lives as long as this process, spawns every child. The kernel kills a child when the *thread* that has
    spawned it ends (PDEATHSIG).
 3. A child that ends with this process is forked by a server that has its imports, where that is possible (`cluster/forking.py`).
-   One that outlives this process starts from nothing.
+   A supervisor, which outlives this process, comes from a server that runs already, or starts from nothing, as nodes that do so.
 """
 
 import atexit
@@ -15,12 +15,14 @@ import json
 import os
 import select
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
 
 from cluster.errors import BootFailed
 from cluster.forking import ForkServers
@@ -30,9 +32,56 @@ from cluster.safe_output import see_log_and_disk
 #: How long a process may take to become ready, in seconds.
 READY_S: Final = 30.0
 
-_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+_Result = TypeVar("_Result")
+
+
+class _Spawner:
+    """The thread that spawns. The process ends without waiting for it.
+
+    A thread of `concurrent.futures` would keep the process from ending if a signal interrupts the call that starts it.
+    """
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def run(self, function: Callable[..., _Result], *arguments: object) -> _Result:
+        """Call a function in the thread, and return what it returns."""
+        done: Future[_Result] = Future()
+
+        def work() -> None:
+            try:
+                done.set_result(function(*arguments))
+            except BaseException as error:  # noqa: BLE001 - the caller gets it
+                done.set_exception(error)
+
+        with self._starting:
+            if not self.is_running():
+                self._thread = threading.Thread(target=self._run, name="spawner", daemon=True)
+                self._thread.start()
+        self._work.put(work)
+        return done.result()
+
+    def is_running(self) -> bool:
+        """Return whether the thread has started. It has not in a process that was forked since."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+
+
+def _close_servers() -> None:
+    if _spawner.is_running():
+        _spawner.run(_servers.close)  # after what it is doing
+    else:
+        _servers.close()
+
+
+_spawner = _Spawner()
 _servers = ForkServers()
-atexit.register(_servers.close)
+atexit.register(_close_servers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +147,37 @@ class ReadyPipe:
         return Ready(report)
 
 
+def warm_up() -> None:
+    """Start the servers that fork children, for a process that is to launch many clusters."""
+    _spawner.run(_servers.warm_up, os.environ)
+
+
+def fork_this_process() -> None:
+    """Have this process, which has the imports of a node, fork the first of those servers: see `ForkServers`."""
+    _servers.fork_this_process()
+
+
 def spawn_detached(
     command: Sequence[str], log: Path, mark: ProcessMark, descriptor: int
 ) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
     """Start a process that outlives this one, in a session of its own, and let it inherit a descriptor."""
     pipe = ReadyPipe(log)
-    with open(log, "ab") as output:
-        popen = subprocess.Popen(
-            [*command, "--ready-fd", str(pipe.writer)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=[pipe.writer, descriptor],
-            start_new_session=True,
-            env=mark.environment(),
-        )
-    os.close(pipe.writer)
+    full = [*command, "--ready-fd", str(pipe.writer)]
+    inherited = [pipe.writer, descriptor]
+    try:
+        with open(log, "ab") as output:
+            forked = _spawner.run(_servers.start_detached, full, inherited, output.fileno(), mark.environment())
+            popen = forked or subprocess.Popen(
+                full,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=inherited,
+                start_new_session=True,
+                env=mark.environment(),
+            )
+    finally:
+        os.close(pipe.writer)
     return popen, pipe
 
 
@@ -161,6 +225,6 @@ def spawn(
             )
 
     try:
-        return _spawner.submit(start).result(), pipe
+        return _spawner.run(start), pipe
     finally:
         os.close(pipe.writer)

@@ -14,14 +14,17 @@ Rules
 4. If the file of a module that is imported here has changed since, the server ends instead of forking, and the launcher starts
    another one. So edited code of this project is read anew, too.
 5. The request says what the process inherits. Its command line and its environment in /proc are its own.
-6. All processes of one server share the seed of `hash`. So a launcher has more than one server: otherwise the nodes of a cluster
+6. A process with one thread that has these imports already, such as a supervisor, may fork itself, and the fork becomes a server
+   (`serve_in_fork`).
+7. All processes of one server share the seed of `hash`. So a launcher has more than one server: otherwise the nodes of a cluster
    would iterate over a set in the same order, and a run would not show that an algorithm depends on that order.
 
 The protocol
 ------------
-A request is one byte that carries four descriptors (stdin, output, ready pipe, current folder), then a line of JSON with
-`module`, `command`, `environment` and `ready_fd`. The reply is a line with `pid`, after the process has become what the request
-says; or with `stale`, according to rule 4; or with `error`, the errno of a fork that failed.
+A request is one byte that carries descriptors (stdin, output, current folder, and those that the process inherits), then a line
+of JSON with `module`, `command`, `environment`, `inherited` (under which numbers it inherits them) and `own_session`. The reply
+is a line with `pid`, after the process has become what the request says; or with `stale`, according to rule 4; or with `error`,
+the errno of a fork that failed.
 """
 
 import ctypes
@@ -35,13 +38,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from node.algorithms import BUILT_IN as ALGORITHMS
 from node.launcher import die_with
@@ -60,7 +63,7 @@ _CLONE_CHILD_CLEARTID: Final = 0x00200000
 _CLONE_CHILD_SETTID: Final = 0x01000000
 _PR_SET_MM, _PR_SET_MM_MAP, _PR_SET_MM_MAP_SIZE, _PR_GET_TID_ADDRESS = 35, 14, 15, 40
 _NO_FILE: Final = 0xFFFFFFFF
-_DESCRIPTORS: Final = 4
+_DESCRIPTORS_MAX: Final = 8
 #: The clock that stamps files moves in steps; this is longer than any.
 _CLOCK_STEP_NS: Final = 20_000_000
 #: The stamp of a file that has changed since it was imported.
@@ -97,7 +100,8 @@ class _ForkRequest:
     module: str
     command: list[str]
     environment: dict[str, str]
-    ready_fd: int
+    inherited: list[int]
+    own_session: bool
     descriptors: list[int]
 
 
@@ -135,7 +139,7 @@ class ForkServer:
         return None
 
     def _receive(self) -> _ForkRequest | None:
-        data, descriptors, _, _ = socket.recv_fds(self._connection, 1, _DESCRIPTORS)
+        data, descriptors, _, _ = socket.recv_fds(self._connection, 1, _DESCRIPTORS_MAX)
         line = self._lines.readline() if data else b""
         if not line:
             return None
@@ -154,7 +158,7 @@ class ForkServer:
             if name not in sys.modules and name.partition(".")[0] in _OURS:
                 with suppress(Exception):  # the forked process meets the same error, and reports it
                     importlib.import_module(name)
-        if len(sys.modules) == known_before:
+        if len(sys.modules) == known_before and self._files:
             return
         for known in list(sys.modules.values()):
             path = getattr(known, "__file__", None)
@@ -216,25 +220,30 @@ def _become(request: _ForkRequest, at_work: int) -> None:
 
     Closes `at_work`, as every descriptor that the request does not name.
     """
-    os.setpgid(0, 0)
-    beyond = max(request.ready_fd, 2) + 1
-    stdin, output, ready, folder = (fcntl.fcntl(each, fcntl.F_DUPFD, beyond) for each in request.descriptors)
+    if request.own_session:
+        os.setsid()
+    else:
+        os.setpgid(0, 0)
+    beyond = max(request.inherited) + 1
+    moved = [fcntl.fcntl(each, fcntl.F_DUPFD, beyond) for each in (at_work, *request.descriptors)]
+    os.close(at_work)
+    _, stdin, output, folder, *others = moved
     os.fchdir(folder)
-    for source, target in ((stdin, 0), (output, 1), (output, 2), (ready, request.ready_fd)):
+    for source, target in zip((stdin, output, output, *others), (0, 1, 2, *request.inherited), strict=True):
         os.dup2(source, target)
     os.environ.clear()
     os.environ.update(request.environment)
-    _show_in_proc(request)
+    _show_in_proc(request.command, request.environment)
     sys.orig_argv[:] = request.command
     sys.argv[:] = ["-m", *request.command[request.command.index("-m") + 2 :]]
-    os.closerange(3, request.ready_fd)
-    os.closerange(request.ready_fd + 1, max(at_work, stdin, output, ready, folder) + 1)
+    for kept, next_kept in pairwise([2, *sorted(request.inherited), max(moved) + 1]):
+        os.closerange(kept + 1, next_kept)
 
 
-def _show_in_proc(request: _ForkRequest) -> None:
-    """Have /proc show the command line and the environment of this process, and not those of the server."""
-    variables = [os.fsencode(f"{name}={value}") for name, value in request.environment.items()]
-    arguments = [os.fsencode(argument) for argument in request.command]
+def _show_in_proc(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Have /proc show this command line and this environment, and not those of the process that has forked this one."""
+    variables = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
+    arguments = [os.fsencode(argument) for argument in command]
     with open(
         "/proc/self/stat", "rb"
     ) as file:  # proc_pid_stat(5): the fields that follow the name begin with the third
@@ -268,6 +277,32 @@ def is_possible() -> bool:
     )
 
 
+def serve_in_fork(
+    connection: socket.socket, launcher: int, command: Sequence[str], environment: Mapping[str, str]
+) -> NoReturn:
+    """Become a server for `launcher`, which has just forked this process, with this command line and environment in /proc."""
+    os.setpgid(0, 0)
+    die_with(launcher)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.chdir("/")
+    null, kept = os.open(os.devnull, os.O_RDWR), connection.fileno()
+    for standard in range(3):
+        os.dup2(null, standard)
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    _show_in_proc(command, environment)
+    _run(ForkServer(connection, _began_ns(launcher)).next_process())
+    sys.exit()
+
+
+def _began_ns(pid: int) -> int:
+    """Return when a process began, in nanoseconds since the epoch. It is a clock tick too early at most."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        ticks = int(file.read().rpartition(b")")[2].split()[19])  # proc_pid_stat(5): `starttime`, since the boot
+    age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    return time.time_ns() - age_ns
+
+
 def main() -> str | None:
     """Serve the launcher. Returns as `next_process`."""
     connection = socket.socket(fileno=int(sys.argv[1]))
@@ -276,10 +311,15 @@ def main() -> str | None:
     return ForkServer(connection, int(sys.argv[3])).next_process()
 
 
+def _run(module: str | None) -> None:
+    """Run what a forked process is to run, as `python -m` does; None is the server, which has ended."""
+    if module is None:
+        return
+    for name in (module, f"{module}.__main__"):
+        if not hasattr(sys.modules.get(name), "__path__"):
+            sys.modules.pop(name, None)  # as for `python -m`, whose module is imported as `__main__` alone
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
 if __name__ == "__main__":
-    to_run = main()
-    if to_run is not None:
-        for name in (to_run, f"{to_run}.__main__"):
-            if not hasattr(sys.modules.get(name), "__path__"):
-                sys.modules.pop(name, None)  # as for `python -m`, whose module is imported as `__main__` alone
-        runpy.run_module(to_run, run_name="__main__", alter_sys=True)
+    _run(main())

@@ -23,7 +23,7 @@ from cluster.folder_mark import SUPERVISOR_LOG_NAME
 from cluster.outliving import end_strays
 from cluster.process_mark import SUPERVISOR, ProcessMark
 from cluster.safe_output import safe_stderr
-from cluster.spawning import ReadyPipe, spawn_detached
+from cluster.spawning import ReadyPipe, fork_this_process, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor, own_verbs
 from harness.records.messages import PAGE_BYTES_MAX
@@ -200,10 +200,7 @@ def _serve_detached(root: Path, lock: FolderLock, cluster: str, options: list[st
     return lost
 
 
-@safe_stderr()  # also the errors of starting are to reach the ready pipe
-def main() -> int:
-    """Serve a cluster: the detached process runs this. Returns its exit status."""
-    gc.freeze()  # no collection visits what was imported, neither while the process works nor when it ends
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m harness.runs.serve")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--record", choices=["all", "page", "some", "none"], default="all")
@@ -211,7 +208,13 @@ def main() -> int:
     parser.add_argument("--system", action="store_true")
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--lock-fd", type=int, required=True)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+@safe_stderr()  # also the errors of starting are to reach the ready pipe
+def main(arguments: argparse.Namespace) -> int:
+    """Serve a cluster: the detached process runs this. Returns its exit status."""
+    gc.freeze()  # no collection visits what was imported, neither while the process works nor when it ends
     sign_lock(arguments.lock_fd)
 
     def show(line: str) -> None:
@@ -227,6 +230,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the supervisor handles it: end what has begun
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if arguments.system:
             from harness.runs.system_session import serve_system  # noqa: PLC0415 - only nodes that are not ours need it
 
@@ -250,4 +254,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options = _parse()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until `main` can end what has begun
+    if not (options.system or options.outliving):  # other nodes start from nothing
+        fork_this_process()
+    sys.exit(main(options))

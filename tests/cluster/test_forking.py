@@ -1,8 +1,10 @@
 """A child that a fork server has made is like one that was started from nothing."""
 
+import json
 import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import pytest
 from cluster import forking
 from cluster.forking import COLD, ForkedProcess, ForkServers
 from cluster.process_mark import VARIABLE, ProcessMark
-from cluster.spawning import spawn
+from cluster.spawning import spawn, spawn_detached, warm_up
 from cluster.spec import create
 from node.fork_server import is_possible
 
@@ -45,17 +47,38 @@ report = {
         if os.path.exists(f"/proc/self/fd/{fd}") and fd != ready
     ),
     "output": os.readlink("/proc/self/fd/1") + os.readlink("/proc/self/fd/2"),
-    "signals": [line for line in visible("status").splitlines() if line.startswith(("Sig", "Shd"))],
+    "signals": [line for line in visible("status").splitlines() if line.startswith(("SigP", "SigB", "SigI", "SigC", "Shd"))],
     "int": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
     "gc": [gc.isenabled(), gc.get_threshold()], "loggers": repr(logging.getLogger().handlers),
     "warnings": repr(warnings.filters), "encoding": [sys.stdout.encoding, sys.stderr.errors, sys.stdin.encoding],
     "value": customized.VALUE,
 }
 varies = {"pid": os.getpid(), "random": random.random(), "hash": hash("a"), "warm": "node.runtime" in sys.modules}
+varies["imported by the launcher"] = "colorsys" in sys.modules
 varies["has a log"] = {"node.algorithms.multipaxos.replica", "node.machines.locks"} <= set(sys.modules)
 os.write(ready, json.dumps({**report, "varies": varies}).encode() + b"\\n")
 sys.stdin.read()
 sys.exit(7)
+"""
+
+#: What one process has in its environment and another one lacks: the readline library adds the size of a terminal.
+VARIES = (COLD, "COLUMNS", "LINES")
+
+#: Forks itself for its first server, and has three processes started.
+LAUNCHER = """
+import colorsys, json, sys, time
+from pathlib import Path
+from cluster.process_mark import ProcessMark
+from cluster.spawning import fork_this_process, spawn
+
+fork_this_process()
+folder = Path(sys.argv[1])
+reports = []
+for _ in range(3):
+    popen, pipe = spawn(sys.argv[2:], folder / "log", ProcessMark("n1", "cluster", str(folder), 1, 2))
+    reports.append(pipe.wait("the probe", time.monotonic() + 20).report)
+    popen.communicate()
+print(json.dumps(reports))
 """
 
 Probe = Callable[..., tuple[ForkedProcess, dict[str, Any]]]
@@ -114,20 +137,65 @@ def test_a_forked_process_is_like_one_that_starts_from_nothing(
     assert [seen["pid"] for seen in vary] == [first.pid, second.pid, plain.pid]
     assert [seen["warm"] for seen in vary] == [True, True, False]
     assert len({seen["random"] for seen in vary}) == len({seen["hash"] for seen in vary}) == 3
-    ready = [str(report["argv"][4]) for report in (one, two, cold)]
     assert f'{VARIABLE}={{"role": "n1"' in one["environ"]
     assert one["cmdline"].split("\0") == [*one["orig_argv"], ""]
-    for report, number in zip((one, two, cold), ready, strict=True):
-        for where in ("environment", "environ"):
-            report[where] = sorted(report[where].split("\0")) if where == "environ" else report[where]
-            assert (COLD in report["environment"]) is (report is cold)
-        report["environment"].pop(COLD, None)
-        report["environ"] = [line for line in report["environ"] if not line.startswith(COLD)]
-        for where in ("argv", "orig_argv"):
-            report[where] = ["READY" if word == number else word for word in report[where]]
-        report["cmdline"] = report["cmdline"].replace(f"\0{number}\0", "\0READY\0")
-    assert one == cold
-    assert two == cold
+    assert (COLD in cold["environment"], COLD in cold["environ"], COLD in one["environ"]) == (True, True, False)
+    assert comparable(one) == comparable(two) == comparable(cold)
+
+
+def comparable(report: dict[str, Any]) -> dict[str, Any]:
+    """What a report has in common with that of a process that was started in another way."""
+    words = report["argv"]
+    numbers = {words[words.index(option) + 1]: option for option in ("--ready-fd", "--parent")}
+    return {
+        **report,
+        "environment": {name: value for name, value in report["environment"].items() if name not in VARIES},
+        "environ": sorted(line for line in report["environ"].split("\0") if line.partition("=")[0] not in VARIES),
+        "argv": [numbers.get(word, word) for word in words],
+        "orig_argv": [numbers.get(word, word) for word in report["orig_argv"]],
+        "cmdline": [numbers.get(word, word) for word in report["cmdline"].split("\0")],
+        "parent": None,
+        "session": None,
+    }
+
+
+@ON_LINUX
+def test_so_is_one_that_a_fork_of_its_launcher_has_forked(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(COLD, "1")
+    _, cold = probe()
+    monkeypatch.delenv(COLD)
+    probed = [sys.executable, "-P", "-m", "probe", "--value", "ü \udcff"]
+    launcher = [sys.executable, "-P", "-c", LAUNCHER, str(tmp_path), *probed]
+    done = subprocess.run(launcher, capture_output=True, text=True, check=True, timeout=WAIT_S)
+    one, two, third = json.loads(done.stdout)
+    vary = [report.pop("varies") for report in (one, two, third, cold)]
+    assert [seen["warm"] for seen in vary] == [True, True, True, False]
+    assert [seen["imported by the launcher"] for seen in vary] == [True, False, True, False]
+    assert vary[0]["hash"] == vary[2]["hash"] != vary[1]["hash"]
+    assert len({seen["random"] for seen in vary}) == 4
+    assert comparable(one) == comparable(two) == comparable(third) == comparable(cold)
+
+
+@ON_LINUX
+def test_a_child_that_outlives_its_launcher_has_a_session_of_its_own(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(sources))
+    mark = ProcessMark("supervisor", "cluster", str(tmp_path), 1, 2)
+    warm_up()
+    with (tmp_path / "lock").open("w") as lock:
+        command = [sys.executable, "-P", "-m", "probe", "--parent", "0"]
+        popen, pipe = spawn_detached(command, tmp_path / "log", mark, lock.fileno())
+        report = pipe.wait("the probe", time.monotonic() + WAIT_S).report
+        assert isinstance(popen, ForkedProcess)
+        assert (report["session"], report["group"], report["parent"]) == (popen.pid, True, os.getpid())
+        assert report["output"] == str(tmp_path / "log") * 2
+        kinds = {number: stat.S_ISREG(kind) for number, kind, _ in report["descriptors"]}
+        assert kinds == {0: False, 1: True, 2: True, lock.fileno(): True}
+        assert popen.wait(WAIT_S) == 7  # its stdin is empty
 
 
 @ON_LINUX

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Final
 from unittest.mock import patch
 
+from cluster.spawning import warm_up
 from harness.cli.main import run as run_verb
 
 ROOT: Final = Path(__file__).parents[2]
@@ -200,6 +201,8 @@ class Page:
 
     def _verb(self, arguments: list[str]) -> tuple[int, str]:
         printed = StringIO()
+        if arguments[0] == "up":
+            warm_up()
         with (
             chdir(self.folder),
             patch.dict(os.environ, {"COLUMNS": "120"}),

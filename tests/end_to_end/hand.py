@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.processes import is_alive
+from cluster.spawning import warm_up
 from harness.cli.main import run
 
 
@@ -67,6 +68,8 @@ class QuickHand(Hand):
 
 def run_in_this_process(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a `consensus` command without a process of its own, and capture what it prints."""
+    if "up" in arguments:
+        warm_up()
     out, err = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err), _stdin(stdin):
         code = run(list(arguments))
