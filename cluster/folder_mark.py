@@ -48,10 +48,16 @@ class FolderMark:
     path: str
 
     @classmethod
-    def of(cls, root: Path, cluster: str) -> Self:
-        """Return the mark that the folder `root` would get now as the folder of the cluster with this id."""
+    def of(cls, root: Path, cluster: str, moves_to: Path | None = None) -> Self:
+        """Return the mark of the folder `root` as the folder of the cluster with this id.
+
+        Args:
+            root: the folder.
+            cluster: the cluster's id.
+            moves_to: where the folder is moved next, if it is made aside.
+        """
         status = root.stat()
-        return cls(cluster, status.st_dev, status.st_ino, str(root.absolute()))
+        return cls(cluster, status.st_dev, status.st_ino, str((moves_to or root).absolute()))
 
     def is_of(self, root: Path) -> bool:
         """Return whether `root` is the folder that was marked, perhaps moved, and not a copy of it."""
@@ -182,7 +188,9 @@ def adopt_folder(root: Path, cluster: str) -> None:
     """
     mark = read_mark(root)
     original = Path(mark.path) if mark is not None else root
-    if mark is not None and not mark.is_of(root) and original.is_dir() and read_mark(original) == mark:
+    # At the original's own path stands no original: what is there is the folder that is adopted, from a backup.
+    elsewhere = original != root.absolute() and original.is_dir()
+    if mark is not None and not mark.is_of(root) and elsewhere and read_mark(original) == mark:
         raise CopiedFolder(
             f"the original of {root} is still there, in {original}: the same cluster must not exist twice. Delete the original, "
             "or make a new cluster with `consensus save FILE` there and `consensus restore FILE --into DIR`"

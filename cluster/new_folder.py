@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cluster.durable_files import DurableFiles
 from cluster.errors import AlreadyUp, Mistake
 from cluster.folder_lock import FolderLock
-from cluster.folder_mark import LOCK_NAME
+from cluster.folder_mark import LOCK_NAME, FolderMark
 from cluster.saving import ShowBytes
 from cluster.spec import Spec, create, node_names
 from node.algorithms import load_algorithm
@@ -129,6 +129,7 @@ def make_aside(
             machines=machines,
             settings=new.tuning.changed(),
         )
+        FolderMark.of(aside, spec.settings.cluster, moves_to=place).save(aside)
         packed = state.packed()
         for number, node in enumerate(new.nodes):
             files.step(f"write the disk of {node}")

@@ -42,8 +42,8 @@ def _outlived(root: Path) -> str:
     """Return what to do if nodes run without a supervisor, for people; an empty text if none does."""
     names = ", ".join(running_nodes(root))
     return names and (
-        f"the supervisor of the cluster in {root} has ended, and {names} go on without it: `consensus up -d` adopts them, "
-        "`consensus down` ends them"
+        f"the supervisor of the cluster in {root} has ended, and these nodes run without it: {names}. `consensus up -d` adopts "
+        "them, `consensus down` ends them"
     )
 
 
@@ -68,8 +68,8 @@ class SupervisorClient:
             holder = lock_holder(root)
             if holder:
                 raise NotUp(
-                    f"the cluster in {root} is starting or ending ({holder}): try again in a moment. If that lasts, its "
-                    f"{SUPERVISOR_NAME} was removed: end {holder}, and start the cluster again"
+                    f"the cluster in {root} is starting or ending ({holder}): try again in a moment. If that lasts for "
+                    f"minutes, end {holder}, and start the cluster again"
                 ) from None
             raise NotUp(_outlived(root) or f"no cluster is up in {root}: start one with `consensus up`") from None
         self.pid, self.born = int(content["pid"]), float(content["born"])

@@ -112,7 +112,7 @@ class GroupOperations:
             The views in order: at most 1,000, and none if none came in time.
 
         Raises:
-            CommandRefused: "compacted": the log has dropped changes after `after`. Read the view again.
+            CommandRefused: "compacted": the log has dropped changes after `after`, or was set back. Read the view again.
         """
         if not isinstance(after, View):
             raise BadValue(f"`after` is a View, such as `view()` returns: not {str(after)[:100]}")

@@ -151,7 +151,7 @@ def kv_watch(prefix: str, after: int, wait_s: float = 1.0) -> Operation[KeyChang
         with an attribute `seen`: the next watch goes on from there, also if there was no change.
 
     Raises:
-        CommandRefused: "compacted": the log has dropped changes after `after`. Read the range again.
+        CommandRefused: "compacted": the log has dropped changes after `after`, or was set back before it. Read the range again.
     """
     command = ["watch", checked_text("a prefix", prefix), _version(after), PAGE]
     wait = wait_ms(wait_s)

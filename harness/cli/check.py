@@ -170,8 +170,10 @@ def _with_stdin(files: tuple[Path, ...]) -> Iterator[dict[str, Path]]:
                 named["-"] = Path(stack.enter_context(TemporaryDirectory(prefix="consensus-check-"))) / "stdin"
                 named["-"].write_bytes(sys.stdin.buffer.read())
             elif path.is_dir():
-                found = (one for one in sorted(path.rglob("*")) if one.suffix in _SUFFIXES and ".min." not in one.name)
-                named |= {str(one): one for one in found}
+                # Not rglob: it raises where a folder cannot be listed, as many of /proc.
+                found = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+                histories = (one for one in sorted(found) if one.suffix in _SUFFIXES and ".min." not in one.name)
+                named |= {str(one): one for one in histories}
             else:
                 named[str(path)] = path
         if not named:

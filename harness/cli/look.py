@@ -50,7 +50,8 @@ def ps(root: Path, watch: bool, everywhere: bool, as_json: bool) -> None:
         if as_json:
             print_json(**seen)
         else:
-            console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=_FILE_COLUMNS)
+            is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: the shell has closed it
+            console = Console() if is_terminal or "COLUMNS" in os.environ else Console(width=_FILE_COLUMNS)
             console.print(table_of_nodes(seen, console.width))
         return
     while as_json:

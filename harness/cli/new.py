@@ -33,6 +33,10 @@ def new(_root: Path, name: str, language: str, as_json: bool) -> int:
     """
     from harness.systems.maelstrom import templates_folder  # noqa: PLC0415 - see harness.cli.verbs
 
+    if not name:
+        raise Mistake(f"{name!r} names no file: is a variable of the shell unset?")
+    if Path(name).is_dir():
+        raise Mistake(f"{name} is a folder: name a file that is to be made, such as {Path(name) / 'node'}")
     ending = _LANGUAGES[language]
     path = Path(name if name.endswith(ending) else name + ending)
     shown = str(path) if os.sep in str(path) else f"./{path}"

@@ -155,6 +155,8 @@ def settings_option(help_: str) -> Callable[[Function], Function]:
 class FloatRange(click.FloatRange):
     """A parameter type: a finite number in a range."""
 
+    name = "number"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number.
 

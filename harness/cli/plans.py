@@ -17,7 +17,7 @@ from harness.cli.system_options import answers_option, disk_option, system_optio
 from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
-from harness.records.run_folders import drop_empty, find_run, new_folder
+from harness.records.run_folders import drop_empty, find_run, is_run, new_folder
 from node.tuning import as_text
 from node.wording import count
 
@@ -225,10 +225,8 @@ def test(
             results.append(run_plan(plan, folder, show=print_stderr, trace=trace))
         except BaseException as error:
             how = end_of(error) if isinstance(error, KeyboardInterrupt) else "not carried out to its end"
-            print_stderr(
-                f"{how}, and not judged. Run folder: {shown_path(folder)}    "
-                f"again: consensus replay {shown_path(folder)}"
-            )
+            again = f"consensus replay {shown_path(folder)}" if is_run(folder) else f"the same with --seed {plan.seed}"
+            print_stderr(f"{how}, and not judged. Run folder: {shown_path(folder)}    again: {again}")
             raise
         if not as_json:
             _print(results[-1])

@@ -5,6 +5,7 @@ Rule: a verb's module is imported only when the verb runs, and imports what only
 """
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -258,6 +259,14 @@ def _output_lost(error: Exception) -> int:
     return EXIT_BAD_ARGUMENTS
 
 
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
 def _report_error(error: Exception) -> int:
     """Print the error, and return its exit code."""
     from cluster.errors import AlgorithmFailed, CommandRefused, ConsensusError, NoSuchNode, NotUp, Unknown  # noqa: PLC0415 - only errors need them
@@ -276,6 +285,8 @@ def _report_error(error: Exception) -> int:
             code, prefix = EXIT_BAD_ARGUMENTS if verb_under_way() in _JUDGES else EXIT_VIOLATED, ""
         case OSError() if error.errno in _SYSTEM_ERRORS:
             code, prefix = EXIT_BAD_ARGUMENTS, ""
+        case FileNotFoundError() if not _has_current_folder():
+            code, prefix = EXIT_BAD_ARGUMENTS, "the current folder has been removed, go to another one: "
         case MemoryError():
             code, prefix = EXIT_BAD_ARGUMENTS, "the machine denies more memory "
         case _:

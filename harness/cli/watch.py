@@ -45,9 +45,11 @@ def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
                         for version, key, value in changes:
                             _print(version, key, value, as_json)
         except ConsensusError as error:
-            if seen is None or _is_up(root):
+            # After NotUp the cluster may be up again already.
+            if seen is None or (not isinstance(error, NotUp) and _is_up(root)):
                 raise
-            print_stderr(f"{error}; waiting for it, and Ctrl-C ends it")
+            print_stderr(f"the cluster in {root} has ended: waiting until it is up again; Ctrl-C ends the wait")
+        time.sleep(_LOOK_AGAIN_S)
         while not _is_up(root):
             time.sleep(_LOOK_AGAIN_S)
 

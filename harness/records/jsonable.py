@@ -216,7 +216,7 @@ def read_document(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadFile(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # also text that is not UTF-8
-        raise BadFile(f"{path} is not JSON: {error}") from error
+        raise BadFile(f"{path} holds no JSON object: {error}") from error
     if not isinstance(data, dict):
         raise BadFile(f"{path}: a {type(data).__name__}, where an object is wanted")
     return data

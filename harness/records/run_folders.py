@@ -154,6 +154,8 @@ def find_run(root: Path, wanted: str | None) -> Path:
     found = run_folders(root)
     if wanted is not None:
         found = [folder for folder in found if wanted in str(folder.relative_to(root / "runs"))]
+    if not found and wanted is not None and Path(wanted).exists():
+        raise NoSuchRun(f"{wanted} is no run's folder: it has neither results nor a history")
     if not found:
         which = "there is no run" if wanted is None else f"no run has {wanted!r} in its name"
         raise NoSuchRun(f"{which} in {root / 'runs'}. Make some with `consensus scorecard`, or name a run's folder")

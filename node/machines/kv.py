@@ -18,7 +18,8 @@ Questions, each with its answer:
 ```
 Each change has a version of its own: one more than that of the last change of any key. The machine keeps the latest
 changes for watches, up to a number and a size. A watch that begins before them is refused as "compacted"; its client
-reads the range again. So a client watches on from `seen`, which also rises while only other keys change.
+reads the range again. So is a watch after a version that has not been: its client has seen a later history, which was lost
+when the cluster was set back to an old copy. So a client watches on from `seen`, which also rises while only other keys change.
 
 Refused, without a change: "mismatch", "bad_key", "too_large", "compacted".
 """
@@ -148,6 +149,11 @@ class KvMachine(Machine):
 
     def _watch(self, prefix: str, after: int, most: int) -> Plain | NotYet:
         first = self.history[0][0] if self.history else self.version + 1
+        if after > self.version:
+            raise Refusal(
+                "compacted",
+                f"version {after} is not in this log's history, whose latest is {self.version}: read the range again",
+            )
         if after + 1 < first:
             raise Refusal("compacted", f"the changes before version {first} are no longer kept: read the range again")
         found: list[Plain] = []

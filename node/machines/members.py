@@ -17,7 +17,8 @@ Questions, each with its answer:
 ```
 An event is "joined", "left" or "lost". A member is lost when its lease or its session ends. `details` are bytes of the
 client, such as an address; the machine does not use them. The machine keeps the latest changes for watches. A watch
-that begins before them is refused as "compacted"; its client asks for the view again.
+that begins before them is refused as "compacted"; its client asks for the view again. So is a watch after a view that has not
+been, as in `kv.py`.
 
 Refused, without a change: "already_member", there is a member of this name with another session or other details;
 "not_member"; "not_yours", the member belongs to another session; "too_large", "bad_ttl", "bad_name", "no_session",
@@ -156,6 +157,11 @@ class MembersMachine(Machine):
 
     def _watch(self, after: int, most: int) -> Plain | NotYet:
         last_dropped = self.view - len(self.changes)
+        if after > self.view:
+            raise Refusal(
+                "compacted",
+                f"view {after} is not in this log's history, whose latest is {self.view}: ask for the view again",
+            )
         if after < last_dropped:
             raise Refusal(
                 "compacted", f"the changes up to view {last_dropped} are no longer kept: ask for the view again"

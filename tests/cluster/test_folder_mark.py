@@ -128,6 +128,18 @@ def test_a_folder_from_a_backup_is_adopted_once_the_original_is_gone(made: Spec,
         SupervisorClient(copy)
 
 
+def test_a_backup_at_the_path_of_the_original_is_adopted(made: Spec, tmp_path: Path) -> None:
+    made.root.rename(tmp_path / "original")
+    shutil.copytree(
+        tmp_path / "original", made.root
+    )  # while the original stands, so that the copy has an inode of its own
+    shutil.rmtree(tmp_path / "original")
+    with pytest.raises(CopiedFolder):
+        check_no_copy(made.root)
+    adopt_folder(made.root, made.settings.cluster)
+    check_no_copy(made.root)
+
+
 def test_one_process_at_a_time_has_the_claim_to_a_cluster() -> None:
     with claim_cluster("a" * 32), pytest.raises(AlreadyUp, match=rf"in another folder \(process {os.getpid()}\)"):
         claim_cluster("a" * 32)

@@ -14,7 +14,7 @@ import pytest
 from cluster.durable_files import DurableFiles
 from cluster.errors import AlreadyUp, Mistake, NoSuchNode, NotUp
 from cluster.folder_lock import FolderLock
-from cluster.folder_mark import check_no_copy
+from cluster.folder_mark import FolderMark, check_no_copy, read_mark
 from cluster.new_folder import NewCluster, empty_state, raise_numbers
 from cluster.recovering import examine, recover
 from cluster.restoring import restore
@@ -62,7 +62,7 @@ def test_a_restored_cluster_has_as_many_nodes_as_wanted(
     assert names == spec.nodes
     assert all(stored_values(spec, node)["key 6"] == b"xxxxxx" for node in names)
     assert spec.settings.cluster != "0" * 32
-    check_no_copy(spec.root)
+    assert read_mark(spec.root) == FolderMark.of(spec.root, spec.settings.cluster)
     assert others_in(tmp_path, "a.save", "new") == []
 
 

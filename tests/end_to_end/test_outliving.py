@@ -57,7 +57,7 @@ def test_the_service_goes_on_without_its_supervisor_and_the_next_one_adopts_it(
         os.killpg(up.pid, signal.SIGKILL)  # as the end of a terminal or of a session would do, and harder
         up.wait(WAIT_S)
         up.stderr.close()
-        hand.fails(1, "n1, n2, n3 go on without it: `consensus up -d` adopts them", "ps")
+        hand.fails(1, "these nodes run without it: n1, n2, n3. `consensus up -d` adopts them", "ps")
         client.kv.put("owner", "bob")
         with RunningCluster(hand.folder / ".consensus") as other:
             assert other.kv.get("owner") == "bob"
@@ -86,7 +86,7 @@ def test_nodes_that_have_outlived_their_supervisor_are_ended_by_down(outliving: 
     running = pids(hand)
     end_supervisor(hand, signal.SIGTERM)
     assert all(is_alive(pid) for pid in running.values())
-    hand.fails(1, "n1 go on without it", "propose", "colour", "blue")
+    hand.fails(1, "these nodes run without it: n1.", "propose", "colour", "blue")
     hand.fails(1, "--record needs the proxy", "up", "-d", "--record")
     assert "the nodes n1 had outlived their supervisor" in hand.run("down", "--wipe").stderr
     assert not any(is_alive(pid) for pid in running.values())

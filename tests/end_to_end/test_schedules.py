@@ -154,7 +154,7 @@ def test_the_guide_has_the_command_that_finds_each() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{", "is not JSON"),
+        ("{", "holds no JSON object"),
         ("{}", "is no schedule"),
         ('{"schema": 1, "algorithm": "paxos", "nodes": 3, "steps": [{"step": "Sing"}]}', "no step is called 'Sing'"),
         ('{"schema": 1, "algorithm": "paxos", "nodes": 3, "steps": [{"step": "Recover", "node": "n1"}]}', "step 1"),

@@ -36,8 +36,8 @@ class MembersReference:
         return len(self.views) - 1
 
     def compacted(self, after: int) -> bool:
-        """Return whether a change after the view `after` is not kept any more."""
-        return after < self.number - self._kept_changes
+        """Return whether a change after the view `after` is not kept any more, or that view has not been."""
+        return not self.number - self._kept_changes <= after <= self.number
 
     def do(self, at: LogInstant, command: Any) -> Any:
         """Do one command, and return the number of the view after it. Raises No."""

@@ -58,8 +58,8 @@ class KvReference:
             self._oldest += 1
 
     def compacted(self, after: int) -> bool:
-        """Return whether a change after the version `after` is not kept any more."""
-        return after < self._oldest
+        """Return whether a change after the version `after` is not kept any more, or that version has not been."""
+        return not self._oldest <= after <= self.version
 
     def kept(self) -> list[Change]:
         """Return the changes that a node keeps, in order."""

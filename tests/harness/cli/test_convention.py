@@ -14,7 +14,7 @@ import click
 import pytest
 
 from harness.cli import links
-from harness.cli.convention import EXIT_BAD_ARGUMENTS, Verb, VerbGroup
+from harness.cli.convention import EXIT_BAD_ARGUMENTS, EXIT_VIOLATED, Verb, VerbGroup
 from harness.cli.main import run
 from harness.cli.verbs import cli
 from tests.end_to_end.hand import run_in_this_process
@@ -300,6 +300,30 @@ def test_a_new_node_with_a_space_in_its_name_can_be_run_as_it_says(
     assert run(["new", "a b", "--language", "perl"]) == 0
     word = shlex.split(capsys.readouterr().out.partition("consensus test ")[2])[0]
     assert shlex.split(word) == ["./a b.pl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("", "names no file"), (".", ". is a folder: name a file")]
+)
+def test_a_new_node_needs_the_name_of_a_file(
+    name: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["new", name]) == EXIT_VIOLATED
+    assert says in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_current_folder_that_was_removed_is_no_bug(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    removed = tmp_path / "removed"
+    removed.mkdir()
+    os.chdir(removed)
+    removed.rmdir()
+    assert run(["ps"]) == EXIT_BAD_ARGUMENTS
+    assert "the current folder has been removed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

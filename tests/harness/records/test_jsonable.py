@@ -140,7 +140,7 @@ def test_a_document_comes_back_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(b"{", "is not JSON"), (b"\xff", "is not JSON"), (b"[1]", "a list, where an object is wanted")],
+    [(b"{", "holds no JSON object"), (b"\xff", "holds no JSON object"), (b"[1]", "a list, where an object is wanted")],
 )
 def test_a_file_that_is_not_a_document_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "document.json"

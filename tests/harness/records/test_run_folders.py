@@ -93,6 +93,8 @@ def test_a_run_is_found_by_its_folder_by_a_part_of_its_name_or_as_the_newest(roo
     assert find_run(root, str(root / "runs" / "first")) == root / "runs" / "first"
     assert find_run(root, "split-brain") == root / "runs" / "second" / "split-brain-paxos"
     assert find_run(root, None) == root / "runs" / "third" / "unjudged"
+    with pytest.raises(NoSuchRun, match="is no run's folder: it has neither results nor a history"):
+        find_run(root, str(root / "runs"))
     with pytest.raises(NoSuchRun, match="no run has 'nonsense' in its name"):
         find_run(root, "nonsense")
     with pytest.raises(NoSuchRun, match="there is no run"):

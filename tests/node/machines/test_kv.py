@@ -33,6 +33,9 @@ def test_a_watch_that_begins_before_the_kept_changes_is_refused(keys: Replicas[K
     assert waits(keys.ask("watch", "a/", 1, 100))
     with pytest.raises(Refusal, match="before version 2"):
         keys.ask("watch", "a/", 0, 100)
+    assert waits(keys.ask("watch", "a/", 5, 100))
+    with pytest.raises(Refusal, match="version 6 is not in this log's history, whose latest is 5"):
+        keys.ask("watch", "a/", 6, 100)
 
 
 def test_a_watch_that_has_seen_everything_is_not_refused_however_much_else_has_changed(

@@ -55,6 +55,9 @@ def test_a_watch_that_falls_behind_is_refused() -> None:
     with pytest.raises(Refusal, match="up to view 2 are no longer kept") as error:
         members.ask("watch", 1, 100)
     assert error.value.kind == "compacted"
+    assert waits(members.ask("watch", 5, 100))
+    with pytest.raises(Refusal, match="view 6 is not in this log's history, whose latest is 5"):
+        members.ask("watch", 6, 100)
 
 
 def test_bad_input_is_refused_with_a_kind_of_its_own(members: Replicas[MembersMachine]) -> None:
