@@ -35,13 +35,18 @@ class LeaderSearch:
         if self.leader == node:
             self.leader = None
 
-    def target(self, addresses: Mapping[NodeId, str], now: float) -> NodeId:
-        """Return the node to send to now. It is the leader, which may be missing in `addresses`, or one of `addresses`."""
+    def target(self, addresses: Mapping[NodeId, str], now: float) -> NodeId | None:
+        """Return the node to send to now. It is the leader, which may be missing in `addresses`, or one of `addresses`.
+
+        None: no node leads, as far as the client knows, and no node has an address.
+        """
         if self.leader is not None:
             return self.leader
         self._lost_at = {node: when for node, when in self._lost_at.items() if now - when < self._avoid_s}
         nodes = list(addresses)
         candidates = [node for node in nodes if node not in self._lost_at] or nodes
+        if not candidates:
+            return None
         self._next_node += 1
         return candidates[self._next_node % len(candidates)]
 

@@ -207,7 +207,12 @@ class Pipeline:
                     if frame.node is not None and frame.node == leaders.leader:  # no reply: it may be suspended
                         self.disconnected(leaders.leader, now)
                     addresses = addresses or self._addresses()
-                    node = frame.node = leaders.target(addresses, now)
+                    node = leaders.target(addresses, now)
+                    if node is None:  # no node has been up yet
+                        frame.send_at = now + self._probe_s
+                        due = min(due, frame.send_at)
+                        continue
+                    frame.node = node
                     frame.sends += 1
                     if frame.sends == 1:
                         frame.sent_at = now

@@ -188,3 +188,14 @@ def test_a_frame_at_a_node_that_has_left_goes_to_another_node() -> None:
     del addresses[first[0]]
     rest = [node for tenths in range(1, 20) for node, _, _ in client.outgoing(tenths / 10)]
     assert set(rest) == {"n1", "n2"} - set(first)
+
+
+def test_a_frame_waits_while_no_node_has_an_address() -> None:
+    addresses: dict[str, str] = {}
+    client = Pipeline("0" * 32, lambda: addresses, "c")
+    call = client.call("kv", ["put", "k", b"v"], 0.0, 9.0)
+    assert list(client.outgoing(0.0)) == []
+    assert 0.0 < client.due() < 9.0
+    addresses["n1"] = "tcp://127.0.0.1:1"
+    assert [node for node, _, _ in client.outgoing(client.due())] == ["n1"]
+    assert call.outcome is None
