@@ -357,8 +357,11 @@ class Faults:
                 link.
             types: the types of messages that the rules apply to; none stands for all.
             probability: how likely a rule acts on a message, from 0 to 1.
+
+        Raises:
+            NoSuchNode: of each link, a node has left.
         """
-        links, actions, types = tuple(links), list(actions), frozenset(types)
+        links, actions, types = self.network.links_left(tuple(links)), list(actions), frozenset(types)
         cut = any(isinstance(action, Cut) for action in actions)
         disturbed = not cut and disturbance != HARMLESS
         receipt = ReceiptBuilder(name, (), links if cut else (), links if disturbed else (), *disturbance)

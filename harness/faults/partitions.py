@@ -8,10 +8,12 @@ The proxy, a process of its own, counts the messages that it has dropped. A cut 
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import permutations, product
 from random import Random
 from typing import Final
 
+from cluster.errors import NoSuchNode
 from harness.faults.active import ActiveFault, LinkFault, RepeatingFault
 from harness.faults.catalogue import DrawnArguments, FaultBudget, fault, find_fault
 from harness.faults.excuses import Excuse, Kind
@@ -323,16 +325,17 @@ def flapping(
     if groups is None:
         nodes = shuffled(rng, experiment.nodes)
         groups = [nodes[: len(nodes) // 2]]
-    links = links_between(groups, experiment.nodes)
+    links = experiment.network.links_left(links_between(groups, experiment.nodes))
     disturbance = find_fault("flapping").excuse.disturbance({"period_s": period_s})
     receipt = experiment.faults.begin("flapping", links_disturbed=links, disturbance=disturbance, cuts=0)
     dropped: Counter[str] = Counter()
 
     def cut_and_restore(healing: threading.Event) -> None:
-        with experiment.network.install(Cut(), links) as rule:
-            receipt.evidence["cuts"] += 1
-            healing.wait(period_s / 2)
-        dropped["messages"] += rule.total("dropped")
+        with suppress(NoSuchNode):  # nodes may leave meanwhile, and take all of the links with them
+            with experiment.network.install(Cut(), links) as rule:
+                receipt.evidence["cuts"] += 1
+                healing.wait(period_s / 2)
+            dropped["messages"] += rule.total("dropped")
         healing.wait(period_s / 2)
 
     def end() -> None:

@@ -218,12 +218,14 @@ class Network(RuleInstaller):
             self._ready["links"].setdefault(sender, {}).update(receivers)
         self._ready["client"].update(ports["client"])
         self.nodes = (*self.nodes, node)
+        self._left.discard(node)
         self.all_links = all_links(self.nodes)
 
     def node_leaves(self, node: NodeId) -> None:
         """Remove the links of a node that does not come back. For a node without links, do nothing."""
         if node not in self.nodes:
             return
+        self._left.add(node)  # first, so that no rule names its links meanwhile
         self.request("node_leaves", node=node)
         self.nodes = tuple(other for other in self.nodes if other != node)
         self.all_links = all_links(self.nodes)

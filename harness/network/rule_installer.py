@@ -6,7 +6,8 @@
 import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias, TypedDict, Unpack
 
 from cluster.errors import NoSuchNode
@@ -56,6 +57,7 @@ class RuleInstaller(ABC):
     def __init__(self, nodes: tuple[NodeId, ...]) -> None:
         self.nodes = nodes
         self.all_links = all_links(nodes)
+        self._left: set[NodeId] = set()  # the nodes that were members and are none any more
         self._rules: dict[str, InstalledRule] = {}
         self._numbers = itertools.count(1)
 
@@ -185,10 +187,24 @@ class RuleInstaller(ABC):
         )
 
     def add(self, rule: Rule) -> InstalledRule:
-        """Put a rule in force that exists as data, such as one of a plan."""
+        """Put a rule in force that exists as data, such as one of a plan. It leaves out the links of nodes that have left."""
+        if rule.links is not None:
+            rule = replace(rule, links=frozenset(self.links_left(rule.links)))
         self.request("add", rule=rule.to_plain())
         installed = self._rules[rule.id] = InstalledRule(self, rule)
         return installed
+
+    def links_left(self, links: Collection[Link]) -> tuple[Link, ...]:
+        """Return those of the links whose nodes have not left. A plan names links before it is known which nodes leave.
+
+        Raises:
+            NoSuchNode: there were links, and none is left.
+        """
+        left = tuple(link for link in links if self._left.isdisjoint(link))
+        if links and not left:
+            gone = sorted(self._left.intersection(itertools.chain(*links)))
+            raise NoSuchNode(f"none of these links is left: {', '.join(gone)} has left the cluster")
+        return left
 
     # --- the rules in force -----------------------------------------------------------------------------------------
 

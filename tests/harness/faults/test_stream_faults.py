@@ -7,17 +7,19 @@ from typing import Any, cast
 
 import pytest
 
+from cluster.errors import NoSuchNode
 from harness.checkers.evidence import LEAKED, RunEvidence
 from harness.checkers.guards import PlanExecution, guards
 from harness.faults.active import ActiveFault, ConditionalFault
 from harness.faults.injector import Faults
-from harness.faults.partitions import partition
+from harness.faults.partitions import flapping, partition
 from harness.faults.stream_faults import half_open, narrow, pause_stream, reset, slow_close
 from harness.faults.target import Target
 from harness.network.rule_installer import RuleInstaller
 from harness.network.rules import Bandwidth, Cut, HalfOpen, Pause, Reset, SlowClose
 from harness.records.links import Link
 from node.algorithms.paxos import Paxos
+from tests.waiting import wait_until
 
 NODES = ("n1", "n2", "n3")
 
@@ -29,6 +31,10 @@ class CountingNetwork(RuleInstaller):
         super().__init__(NODES)
         self.added: list[dict[str, Any]] = []
         self.counted: dict[Link, dict[str, int]] = {}
+
+    def leaves(self, node: str) -> None:
+        """A node that was a member is none any more."""
+        self._left.add(node)
 
     def request(self, verb: str, timeout_s: float = 0.0, /, **arguments: object) -> Any:
         if verb == "add":
@@ -102,3 +108,28 @@ def test_half_open_hides_the_ends_of_the_connections_of_a_node_that_it_kills(
     active.heal()
     assert acts == ["kill ['n2']", "start"]
     assert target.faults.receipts[-1].bit
+
+
+def test_a_fault_leaves_out_the_links_of_nodes_that_have_left(target: Target, network: CountingNetwork) -> None:
+    network.leaves("n3")
+    for inject in (partition, flapping):
+        fault = inject(target, Random(1), groups=[["n1"], ["n2", "n3"]])
+        wait_until(lambda: bool(network.added))
+        assert sorted(network.added.pop()["links"]) == [["n1", "n2"], ["n2", "n1"]]
+        fault.heal()
+        network.added.clear()
+
+
+def test_a_fault_whose_links_have_all_left_is_refused(target: Target, network: CountingNetwork) -> None:
+    network.leaves("n3")
+    for inject in (partition, flapping):
+        with pytest.raises(NoSuchNode, match="none of these links is left: n3 has left"):
+            inject(target, Random(1), groups=[["n1", "n2"], ["n3"]])
+    assert not target.faults.receipts
+
+
+def test_flapping_goes_on_while_its_links_leave(target: Target, network: CountingNetwork) -> None:
+    fault = flapping(target, Random(1), groups=[["n1", "n2"], ["n3"]], period_s=0.001)
+    wait_until(lambda: bool(network.added))
+    network.leaves("n3")
+    fault.heal()  # raises nothing

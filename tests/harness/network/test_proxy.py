@@ -230,6 +230,12 @@ def test_a_node_joins_and_one_leaves(cluster: FakeCluster) -> None:
     cluster.boot("n1")  # node_up waits for the links to the present nodes only
     with pytest.raises(NoSuchNode, match="there are n1, n3, n4"):
         cluster.network.isolate("n2")
+    with cluster.network.drop(
+        [("n1", "n2"), ("n1", "n3")]
+    ) as drop:  # it leaves out the link that is not there any more
+        assert drop.rule.links == frozenset({("n1", "n3")})
+    with pytest.raises(NoSuchNode, match="none of these links is left: n2 has left"):
+        cluster.network.drop([("n1", "n2")])
     with pytest.raises(NetworkError, match="n3 has its links already"):
         cluster.network.request("node_joins", node="n3")
     cluster.network.node_joins("n4")  # n4 has its links already, so nothing changes
