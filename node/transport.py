@@ -46,6 +46,7 @@ _HANDSHAKE_FAILURES: Final = (
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _CAN_READ: Final = int(zmq.POLLIN)
+_CAN_SEND: Final = int(zmq.POLLOUT)
 _EVENTS: Final = int(zmq.EVENTS)
 # pyzmq's backend functions. The methods of zmq.Socket add checks for cases that do not occur here, which take longer
 # than a send.
@@ -102,6 +103,18 @@ def send_now(socket: zmq.Socket[bytes], frame: bytes) -> None:
     _send(socket, frame, _NOBLOCK)
 
 
+def send_along(socket: zmq.Socket[bytes], route: Route, frame: bytes) -> None:
+    """Send a message without blocking: the frames of a route, and one frame. Raises as `send_now`, or as a ROUTER does."""
+    for step in route:
+        _send(socket, step, _NOBLOCK_MORE)
+    _send(socket, frame, _NOBLOCK)
+
+
+def can_send(socket: zmq.Socket[bytes]) -> bool:
+    """Return whether a message could leave now. With IMMEDIATE, no message can before the other end has accepted."""
+    return bool(_get(socket, _EVENTS) & _CAN_SEND)
+
+
 def receive_now(socket: zmq.Socket[bytes]) -> list[bytes]:
     """Receive one message, or the remaining frames of one, without blocking. Returns its frames.
 
@@ -117,7 +130,7 @@ def receive_now(socket: zmq.Socket[bytes]) -> list[bytes]:
     return frames
 
 
-def _receive_at_router(router: zmq.Socket[bytes]) -> list[bytes]:
+def receive_at_router(router: zmq.Socket[bytes]) -> list[bytes]:
     """Do what `receive_now` does, at a ROUTER. It puts a frame before each message that names the connection."""
     return [_receive(router, _NOBLOCK), *receive_now(router)]
 
@@ -170,6 +183,10 @@ class Poller:
         del self._sources[descriptor]
         self._poll.unregister(descriptor)
         self._to_ask.pop(source, None)
+
+    def watches(self, source: Any) -> bool:
+        """Return whether `source` is registered."""
+        return source in self._descriptors
 
     def touched(self, source: Any) -> None:
         """Note that something was sent on a socket, or that messages are left in it: the next `poll` asks the socket."""
@@ -297,7 +314,7 @@ class Transport:
         """Yield the messages that wait since the last `poll`, at most `most` of them, each as its route and its payload."""
         if not self._router_readable:
             return
-        for frames in receive_all(self._router, _receive_at_router):
+        for frames in receive_all(self._router, receive_at_router):
             payload = frames.pop()
             if len(frames) > _ROUTE_FRAMES_MAX:
                 # No client of this project sends such a route. An empty payload is malformed, so the node counts it.
@@ -323,9 +340,7 @@ class Transport:
         """Send a reply along the route of its request. If the client is gone, the reply is dropped and counted."""
         self._poller.touched(self._router)
         try:
-            for frame in route:
-                _send(self._router, frame, _NOBLOCK_MORE)
-            _send(self._router, payload, _NOBLOCK)
+            send_along(self._router, route, payload)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise

@@ -201,7 +201,7 @@ class LogClient:
         now = time.monotonic()
         with self._sharing.mutex:
             self.send(now)
-            wait_s = min(max(self.pipeline.due() - now, 0.0), _STEP_S)
+            wait_s = min(max(self.due() - now, 0.0), _STEP_S)
         ready = self._poller.poll(int(wait_s * 1000 + 0.999))
         with self._sharing.mutex:
             for source in ready:
@@ -214,6 +214,10 @@ class LogClient:
         """Send what is due at `now`, a time of the monotonic clock."""
         for node, address, data in self.pipeline.outgoing(now):
             self._connections.send(node, address, data)
+
+    def due(self) -> float:
+        """Return when `send` is to be called again, at the latest, unless a call begins or something arrives before."""
+        return self.pipeline.due()
 
     def owns(self, source: Any) -> bool:
         """Return whether `receive` is to be called for this socket."""

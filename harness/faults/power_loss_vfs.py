@@ -72,6 +72,7 @@ class _Controls:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._paths = {name: str(directory / name) for name in _CONTROLS}
         self._counts: Counter[str] = Counter()
         #: By control file: its content when it was first read, and the count at that time.
         self._since: dict[str, tuple[str, int]] = {}
@@ -127,8 +128,11 @@ class _Controls:
         return True
 
     def _read_control(self, name: str) -> str | None:
+        path = self._paths[name]
+        if not os.access(path, os.F_OK):  # mostly, and this runs several times for each write
+            return None
         try:
-            return (self._directory / name).read_text().strip()
+            return Path(path).read_text().strip()
         except OSError:  # the file does not exist, or the process has no free descriptor
             return None
 

@@ -4,9 +4,9 @@
 
 The links
 ---------
-- i -> j, two nodes: node i has the port of this link as the address of j. What arrives there leaves through a DEALER of this
-  link alone, so links neither share a queue nor wait for each other.
-- client -> j: a client has this port as the address of j. The client's identity stands before the payload, and the node echoes
+- i -> j, two nodes: node i has the Unix socket of this link as the address of j. What arrives there leaves through a DEALER of
+  this link alone, so links neither share a queue nor wait for each other.
+- client -> j: a client has this socket as the address of j. The client's identity stands before the payload, and the node echoes
   it, so that the reply finds the way back on the link j -> client.
 
 Rules
@@ -32,6 +32,7 @@ import resource
 import signal
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -51,7 +52,17 @@ from node.contract import Message, NodeId
 from node.launcher import EXIT_CONFIG, EXIT_DISK, EXIT_INTERNAL, die_with
 from node.open_folder import OpenFolder
 from node.settings import BadSpec, Settings, load
-from node.transport import WakeUpPipe, bind_any_port, tuned
+from node.transport import (
+    Poller,
+    WakeUpPipe,
+    bind_any_name,
+    can_send,
+    receive_all,
+    receive_at_router,
+    receive_now,
+    send_along,
+    tuned,
+)
 from node.wire import Codec
 
 #: How many messages of one link the proxy reads before it goes to the next link.
@@ -78,31 +89,30 @@ class Proxy:
             self._nodes, Codec(settings.cluster, messages).decode, types, recorder, rng, self
         )
         self._context = _context_for(len(settings.nodes))
-        self._poller = zmq.Poller()
+        self._poller = Poller()
         self._sources: dict[_Socket, Link] = {}
         self._sinks: dict[Link, _Socket] = {}
         self._addresses: dict[NodeId, str] = {}  # of the nodes that are up
         self._connecting: set[_Socket] = set()
         self._stopping = False
         self._control = ControlServer(settings.cluster, self._context)
-        self._poller.register(self._control.socket, zmq.POLLIN)
-        self.answer, self.refuse = self._control.answer, self._control.refuse
+        self._poller.register(self._control.socket)
         links = [(sender, node) for node in self._nodes for sender in self._senders_to(node)]
         self.ready_line = {"control": self._control.address, **self._listen(links)}
 
     def _listen(self, links: list[Link]) -> Ports:
-        """Bind a port for each of these links, which begin at a node or at a client, and return the ports."""
+        """Bind a socket for each of these links, which begin at a node or at a client, and return the addresses."""
         ports: Ports = {"links": {node: {} for node in self._nodes}, "client": {}}
         for sender, receiver in links:
             socket = tuned(self._context.socket(zmq.ROUTER))
             self._sources[socket] = (sender, receiver)
-            self._poller.register(socket, zmq.POLLIN)
+            self._poller.register(socket)
             if sender == CLIENT:
                 socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to a client that has gone raises an error
                 self._sinks[receiver, CLIENT] = socket
-                ports["client"][receiver] = bind_any_port(socket)
+                ports["client"][receiver] = bind_any_name(socket)
             else:
-                ports["links"][sender][receiver] = bind_any_port(socket)
+                ports["links"][sender][receiver] = bind_any_name(socket)
         return ports
 
     def _senders_to(self, node: NodeId) -> list[str]:
@@ -112,8 +122,8 @@ class Proxy:
 
     def run(self, control_pipe: int, wake_up: WakeUpPipe, folder: OpenFolder) -> None:
         """Run the loop until `stop`, until the control pipe closes because the launcher has ended, or until `folder` is gone."""
-        self._poller.register(control_pipe, zmq.POLLIN)
-        self._poller.register(wake_up.reader, zmq.POLLIN)
+        self._poller.register(control_pipe)
+        self._poller.register(wake_up.reader)
         next_look = 0.0
         while not self._stopping:
             if time.monotonic() >= next_look:
@@ -125,14 +135,16 @@ class Proxy:
             ready = self._poller.poll(math.ceil(wait_s * 1000))
             if not ready and self._recorder.behind:
                 self._recorder.flush()
-            for source, events in ready:
-                if not isinstance(source, int):
-                    self._handle_events(source, events)
+            for source in ready:
+                if source in self._sources:
+                    self._read(source, INTAKE_MAX)
+                elif source is self._control.socket:
+                    for request in self._control.requests():
+                        self._switchboard.serve(request)
                 elif source == control_pipe and not os.read(source, 65536):
                     log.warning("the launcher of this proxy has ended, so the proxy stops")
                     self.stop()
-            for request in self._control.requests():
-                self._switchboard.serve(request)
+            self._note_connected()
             self._switchboard.do_due_work()
 
     def stop(self) -> None:
@@ -144,24 +156,20 @@ class Proxy:
         self._recorder.close()
         self._context.destroy(linger=0)
 
-    def _handle_events(self, socket: _Socket, events: int) -> None:
-        if events & zmq.POLLOUT and socket in self._connecting:
+    def _note_connected(self) -> None:
+        """Take note of connections that nodes have accepted. With IMMEDIATE a socket becomes writable then."""
+        for socket in [socket for socket in self._connecting if can_send(socket)]:
             self._connecting.discard(socket)
-            if socket in self._sources:
-                self._poller.register(socket, zmq.POLLIN)
-            else:
+            if socket not in self._sources:
                 self._poller.unregister(socket)
-        if events & zmq.POLLIN and socket in self._sources:
-            self._read(socket, INTAKE_MAX)
 
     def _read(self, socket: _Socket, most: int) -> None:
         link = self._sources[socket]
         by_client = CLIENT in link
-        for _ in range(most):
-            try:
-                *route, payload = socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        receive = (
+            receive_now if link[1] == CLIENT else receive_at_router
+        )  # by the kind of socket: see `_listen`, `_connect`
+        for *route, payload in islice(receive_all(socket, receive), most):
             self._switchboard.arrive(link, payload, tuple(route) if by_client else ())
 
     # --- switchboard.ProxySockets -----------------------------------------------------------------------------------
@@ -170,13 +178,23 @@ class Proxy:
         sink = self._sinks.get(message.link)
         if sink is None:
             return False
+        if sink in self._sources:
+            self._poller.touched(sink)
         try:
-            sink.send_multipart((*message.route, message.payload), zmq.NOBLOCK)
+            send_along(sink, message.route, message.payload)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
             return False
         return True
+
+    def answer(self, caller: bytes, result: object) -> None:
+        self._poller.touched(self._control.socket)
+        self._control.answer(caller, result)
+
+    def refuse(self, caller: bytes, error: Exception) -> None:
+        self._poller.touched(self._control.socket)
+        self._control.refuse(caller, error)
 
     def node_up(self, node: NodeId, address: str) -> None:
         self.node_down(node)
@@ -200,8 +218,7 @@ class Proxy:
         self._connecting.add(socket)
         if sender == CLIENT:
             self._sources[socket] = (node, CLIENT)
-        # With IMMEDIATE a socket becomes writable when the node has accepted the connection.
-        self._poller.register(socket, zmq.POLLOUT | (zmq.POLLIN if sender == CLIENT else 0))
+        self._poller.register(socket)
 
     def node_down(self, node: NodeId) -> None:
         self._addresses.pop(node, None)
@@ -219,7 +236,7 @@ class Proxy:
 
     def _close(self, socket: _Socket) -> None:
         self._sources.pop(socket, None)
-        if socket in self._poller:
+        if self._poller.watches(socket):
             self._poller.unregister(socket)
         self._connecting.discard(socket)
         socket.close()

@@ -26,6 +26,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -50,6 +51,11 @@ def limit_reached(path: Path, *limits: int) -> int | None:
     size = path.stat().st_size
     return next((limit for limit in limits if limit - _LINE_BYTES_MAX < size <= limit), None)
 
+
+_PLAIN: Final = (int, str, bool)
+#: How many values are kept readable, and how large such a value may be, in bytes.
+_KEPT_VALUES: Final = 1024
+_KEPT_VALUE_BYTES_MAX: Final = 512
 
 log = logging.getLogger("proxy")
 
@@ -208,19 +214,36 @@ def readable_fields(message: Message) -> dict[str, Any]:
     """Return the fields of a message as JSON that people can read. The module's opening describes the encoding."""
     if isinstance(message, JsonMessage):
         return {name: item for name, item in message.body.items() if name != "type"}
-    return {field.name: readable(getattr(message, field.name)) for field in fields(message)}
+    return {name: readable(getattr(message, name)) for name in _names_of(type(message))}
+
+
+def _field_names(cls: type[Message]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
+_names_of: Final[Callable[..., tuple[str, ...]]] = cache(_field_names)
 
 
 def readable(item: Any) -> Any:
     """Return what a field of a message holds as JSON that people can read."""
+    if item is None or type(item) in _PLAIN:  # first, because this runs for each field of each message
+        return item
     match item:
         case bytes():
-            try:
-                return to_jsonable(decode_value(Value(item)))
-            except Malformed:
-                return item.hex()
+            return _readable_value(item) if len(item) <= _KEPT_VALUE_BYTES_MAX else _readable_bytes(item)
         case tuple():  # a Ballot, a Request, or several of a kind
             return [readable(entry) for entry in item]
         case float() if not math.isfinite(item):
             return str(item)
     return item
+
+
+def _readable_bytes(item: bytes) -> Any:
+    try:
+        return to_jsonable(decode_value(Value(item)))
+    except Malformed:
+        return item.hex()
+
+
+#: Most values travel in several messages, to several nodes. Nothing changes what this returns.
+_readable_value: Final = lru_cache(_KEPT_VALUES)(_readable_bytes)

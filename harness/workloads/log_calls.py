@@ -72,6 +72,8 @@ class LogCalls:
         self._cluster, self._addresses, self._recorder, self._tuning = cluster, addresses, recorder, tuning
         self._poller = shared_poller()
         self._clients: dict[int, LogClient] = {}
+        #: When each client has to send next, unless it begins a call or receives something before.
+        self._due: dict[int, float] = {}
         self._open: dict[RecordedLogCall, None] = {}
         self._idle: dict[int, list[str]] = {}
         self._repeats: dict[int, Random] = {}
@@ -124,6 +126,7 @@ class LogCalls:
         return recorded
 
     def _begin(self, client: int, operation: Operation[Any], timeout_s: float) -> LogCall:
+        self._due.pop(client, None)
         return self._client(client).begin(
             operation.machine,
             operation.command,
@@ -135,12 +138,15 @@ class LogCalls:
     def poll(self) -> None:
         """Send the frames that are due, receive the answers that have arrived, and record their outcomes. Does not wait."""
         now = time.monotonic()
-        for client in self._clients.values():
-            client.send(now)
+        for number, client in self._clients.items():
+            if self._due.get(number, now) <= now:
+                client.send(now)
+                self._due[number] = client.due()
         for source in self._poller.poll(0):
-            for client in self._clients.values():
+            for number, client in self._clients.items():
                 if client.owns(source):
                     client.receive(source)
+                    self._due.pop(number, None)
         for call in [call for call in self._open if call.call.outcome is not None]:
             self._end(call)
 
@@ -160,6 +166,7 @@ class LogCalls:
         self.sent_again += old.pipeline.sent_again
         old.close()
         resume = None if new_session else old.pipeline.session
+        self._due.pop(client, None)
         self._clients[client] = self._made(client, resume)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ _LOST: Final = 0.08
 
 
 class RepeatingClient(LogClient):
-    """A client over such a network. Its caller must call `send` often."""
+    """A client over such a network."""
 
     def __init__(self, rng: Random, *arguments: Any, **more: Any) -> None:
         """Make a client. `rng` draws what is sent again, and what is lost. The other arguments are those of `LogClient`."""
@@ -37,6 +37,10 @@ class RepeatingClient(LogClient):
                 heappush(self._copies, (now + self._rng.uniform(*_AGAIN_S), node, address, data))
         while self._copies and self._copies[0][0] <= now:
             self._connections.send(*heappop(self._copies)[1:])
+
+    def due(self) -> float:
+        """Return when `send` is to be called again, also for the next copy."""
+        return min(self.pipeline.due(), self._copies[0][0]) if self._copies else self.pipeline.due()
 
     def receive(self, source: Any) -> None:
         """Take in one message of a socket, or lose it."""
