@@ -189,7 +189,7 @@ def adopt_folder(root: Path, cluster: str) -> None:
     mark = read_mark(root)
     original = Path(mark.path) if mark is not None else root
     # At the original's own path stands no original: what is there is the folder that is adopted, from a backup.
-    elsewhere = original != root.absolute() and original.is_dir()
+    elsewhere = original.is_dir() and not original.samefile(root)
     if mark is not None and not mark.is_of(root) and elsewhere and read_mark(original) == mark:
         raise CopiedFolder(
             f"the original of {root} is still there, in {original}: the same cluster must not exist twice. Delete the original, "
