@@ -42,7 +42,8 @@ class LeaderSearch:
         """
         if self.leader is not None:
             return self.leader
-        self._lost_at = {node: when for node, when in self._lost_at.items() if now - when < self._avoid_s}
+        if self._lost_at:
+            self._lost_at = {node: when for node, when in self._lost_at.items() if now - when < self._avoid_s}
         nodes = list(addresses)
         candidates = [node for node in nodes if node not in self._lost_at] or nodes
         if not candidates:

@@ -220,7 +220,8 @@ class Pipeline:
                         self.sent_again += 1
                     frame.send_at = now + (self.patience.wait_s if node == leaders.leader else self._probe_s)
                     yield from self._encoded(node, frame.message, addresses)
-                due = min(due, frame.send_at)
+                if frame.send_at < due:  # noqa: PLR1730 - a call of `min` for each frame takes longer than the rest
+                    due = frame.send_at
         except ConsensusError as error:
             self._no_cluster(str(error))
         self._due = due

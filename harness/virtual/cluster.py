@@ -140,6 +140,9 @@ class VirtualCluster:
                 for each in inputs:
                     self._note_input(each)
                 outcome = self._turn(node, *inputs)
+            case Propose(node) | Query(node) | SendFrame(node):
+                self._note_input(step)
+                outcome = self._turn(node, step)
             case DuplicatePacket(packet):
                 self.pending[packet] = self.pending.get(packet, 0) + 1
                 outcome = TurnOutput()
@@ -158,9 +161,6 @@ class VirtualCluster:
                 self.nodes[node].doubt_disk(last_commit)
                 self.judge.forget_node(node)
                 outcome = TurnOutput()
-            case Propose(node) | Query(node) | SendFrame(node):
-                self._note_input(step)
-                outcome = self._turn(node, step)
             case CrashInTurn(node, lifted, moment):
                 self.nodes[node].crashes_in_turn = None if lifted else moment
                 outcome = TurnOutput()
@@ -255,25 +255,30 @@ class VirtualCluster:
         match step:
             case Deliver(packet):
                 self._take_copy(packet)
+            case SendFrame(_, request, frame):
+                self.judge.record_frame(request, frame)
             case Propose(_, _, value):
                 self.judge.record_proposal(value)
             case Query(_, request):
                 self.judge.record_query(request)
-            case SendFrame(_, request, frame):
-                self.judge.record_frame(request, frame)
 
     def _check(self, step: Step) -> None:
         match step:
             case Turn(node, inputs):
-                copies = Counter(each.packet for each in inputs if isinstance(each, Deliver))
+                copies = Counter([each.packet for each in inputs if isinstance(each, Deliver)])
+                on_way = self.pending.get
                 fine = (
                     bool(inputs)
                     and self.nodes[node].up
-                    and all(self.pending.get(packet, 0) >= copies[packet] for packet in copies)
+                    and all(on_way(packet, 0) >= number for packet, number in copies.items())
                 )
                 for each in inputs:
-                    if not isinstance(each, TakeOwnMessages):
+                    if isinstance(each, Deliver):
+                        fine = fine and self.nodes[each.packet.to].up
+                    elif not isinstance(each, TakeOwnMessages):
                         self._check(each)
+            case SendFrame(node):
+                fine = self.nodes[node].up
             case Deliver(packet) | DropPacket(packet):
                 fine = packet in self.pending and (isinstance(step, DropPacket) or self.nodes[packet.to].up)
             case DuplicatePacket(packet):
@@ -288,7 +293,6 @@ class VirtualCluster:
                 Crash(node)
                 | Propose(node)
                 | Query(node)
-                | SendFrame(node)
                 | PeerLost(node)
                 | Retire(node)
                 | ElectionTimeout(node)

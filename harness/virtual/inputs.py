@@ -35,6 +35,8 @@ def take_in(core: NodeCore, timers: VirtualTimers, instance: str, step: Step) ->
         core.receive(sender, incarnation, instance, message)
         return
     match step:
+        case SendFrame(_, request, frame):
+            core.command(request, request, frame)
         case Fire(_, timer) if (instance, timer) in timers.running:
             timers.cancel((instance, timer))
             core.timer_expired((instance, timer))
@@ -44,8 +46,6 @@ def take_in(core: NodeCore, timers: VirtualTimers, instance: str, step: Step) ->
             core.query(VARIABLE, request, request, 0.0)
         case GiveUp(_, request) if request in core.waiting:
             core.timer_expired(request)
-        case SendFrame(_, request, frame):
-            core.command(request, request, frame)
         case PeerLost(_, peer):
             core.peer_lost(peer)
         case Retire():

@@ -130,10 +130,11 @@ def missing_timers(node: VirtualNode) -> list[Violation]:
     instance = node.instance
     if instance is None:
         return []
+    of, running = node.instance_name, node.timers.running
     return [
         Violation(TIMER, f"{node.id} waits for something that may be lost, and its timer {name!r} is not set")
         for name in instance.awaits()
-        if not node.is_set(name)
+        if (of, name) not in running
     ]
 
 

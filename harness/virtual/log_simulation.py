@@ -176,7 +176,6 @@ class LogSimulation(Simulation):
         self.slow_disks: dict[NodeId, float] = {}  # by node: how long a sync takes, in seconds
         self._commits_ms: dict[NodeId, int] = {}  # by node: how long its last commit took, until it takes that in
         self._reported_slow: dict[NodeId, None] = {}  # the nodes that have had a slow commit
-        self._syncs_s = 0.0  # how long the packet that is being sent waits for the sync of its turn
         self._idle_from: tuple[float, NodeId | None] | None = None  # since when nothing happens, and who leads then
         self._heir: NodeId | None = None  # the node that is asked to lead, and does not lead yet
         self._handlers |= {
@@ -356,14 +355,10 @@ class LogSimulation(Simulation):
         return self.cluster.nodes[packet.sender].wrote
 
     def _send(self, packet: Packet) -> None:
-        slow_s = self.slow_disks.get(packet.sender, 0.0) if self.slow_disks else 0.0
+        slow_s = self.slow_disks.get(packet.sender, 0.0)
         self._syncs_s = slow_s if slow_s and self._waits_for_sync(packet) else 0.0
         super()._send(packet)
         self._syncs_s = 0.0
-
-    def _travel_s(self, sender: str, to: str) -> float:
-        travel_s = super()._travel_s(sender, to)
-        return travel_s + self._syncs_s if self._syncs_s else travel_s
 
     def _answer(self, node: NodeId, reply: VirtualReply) -> None:
         pipeline_id, number = reply.request
@@ -498,6 +493,11 @@ class LogSimulation(Simulation):
         replicas = [self._replica(voter) for voter in self.judge.configuration.voters]
         states = {(replica.state.applied, replica.state.chain) for replica in replicas if replica is not None}
         return [] if len(states) <= 1 else list(self.judge.configuration.voters)
+
+    def _waits_for_answers(self) -> bool:
+        if self._pending and not self._has_outcome:  # nothing has changed since the last look
+            return True
+        return super()._waits_for_answers()
 
     def _begin_again(self, name: str, ended: LogCall) -> LogCall:
         """Call again after an outcome that may come once the network is whole: the session had ended, or too much was waiting."""

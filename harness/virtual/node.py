@@ -46,7 +46,7 @@ class VirtualNode:
         """
         self.algorithm, self.id, self.members = algorithm, node, members
         self.fault_model, self._machines, self.tuning = fault_model, machines, tuning
-        self._name = LOG_NAME if algorithm.keeps_log else VARIABLE
+        self.instance_name = LOG_NAME if algorithm.keeps_log else VARIABLE
         self.disk = self._new_disk()
         self.has_disk = True
         self.up = False
@@ -77,7 +77,7 @@ class VirtualNode:
     @property
     def instance(self) -> Algorithm | None:
         """The algorithm's instance, if it has been made."""
-        return self.core.instances.get(self._name)
+        return self.core.instances.get(self.instance_name)
 
     @property
     def waiting(self) -> dict[Request, Waiting]:
@@ -101,11 +101,11 @@ class VirtualNode:
 
     def is_set(self, timer: str) -> bool:
         """Return whether a timer of that name is set."""
-        return (self._name, timer) in self.timers.running
+        return (self.instance_name, timer) in self.timers.running
 
     def timer_range(self, timer: str) -> tuple[float, float]:
         """Return the range of a timer that is set, in seconds: its shortest and its longest time."""
-        return self.timers.running[self._name, timer]
+        return self.timers.running[self.instance_name, timer]
 
     def timer_names(self) -> list[str]:
         """Return the names of the timers that are set."""
@@ -159,7 +159,7 @@ class VirtualNode:
     def turn(self, *steps: Step) -> TurnOutput:
         """Take in what the node sent to itself, then the steps; commit; return what leaves the node."""
         assert self.up, f"{self.id} is down"
-        core, timers, name = self.core, self.timers, self._name
+        core, timers, name = self.core, self.timers, self.instance_name
         known, stale = len(timers.set_lately), core.stale
         with one_turn:
             if core.to_itself:

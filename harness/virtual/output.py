@@ -1,7 +1,7 @@
 """What a virtual node releases in a turn: packets, messages to itself, and replies to clients."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from harness.virtual.steps import CrashMoment, Packet
 from node.contract import Message, NodeId, Request, Value
@@ -49,5 +49,5 @@ def turn_output(
         for route, replies in frame_replies.items():
             for _, payload, refused, leader in replies:
                 value = None if payload is None else Value(payload)
-                released.replies.append(VirtualReply(Request(*route), value, refused, True, leader))
+                released.replies.append(VirtualReply(cast(Request, route), value, refused, True, leader))
     return released

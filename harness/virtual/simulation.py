@@ -138,6 +138,7 @@ class Simulation:
         self._pauses: dict[NodeId, float] = {}  # when each pause ends
         self._moves: dict[NodeId, float] = {}  # how long others take to learn the new address of a node that is down
         self._outages_in_turn: dict[NodeId, ScheduledOutage] = {}  # those that wait for the node's next early send
+        self._syncs_s = 0.0  # how long the packet that is being sent waits for the sync of its turn
         self._calls = 0
         self._recovering = False
         self._end_s = 0.0  # when the present phase ends
@@ -183,6 +184,10 @@ class Simulation:
         """Return the nodes that have not answered calls of the recovery phase."""
         return list(self._awaited.values())
 
+    def _waits_for_answers(self) -> bool:
+        """Return whether `_unanswered` has something to return."""
+        return bool(self._unanswered())
+
     def _violations(self) -> list[Violation]:
         return [violation for violation in self.cluster.violations if violation.kind in self._look_for]
 
@@ -195,14 +200,15 @@ class Simulation:
 
     def _until(self, end_s: float) -> None:
         """Let every event happen that is due before `end_s`. Stop at a violation, or when every call of recovery is answered."""
-        heap, happened, found, handlers = self._heap, self.cluster.happened, self.cluster.violations, self._handlers
+        heap, happened, found = self._heap, self.cluster.happened, self.cluster.violations
+        take_earliest, handler_of, scheduled = heapq.heappop, self._handlers.get, self._scheduled
         self._end_s = end_s
         while heap and heap[0][0] < self._end_s and len(happened) < STEPS_MAX:
-            self.now, _, event = heapq.heappop(heap)
-            handlers.get(type(event), self._scheduled)(event)  # as `_happen` does, without a call
+            self.now, _, event = take_earliest(heap)
+            handler_of(type(event), scheduled)(event)  # as `_happen` does, without a call
             if found and self._violations():
                 return
-            if self._recovering and not self._unanswered() and not self._ask_more():
+            if self._recovering and not self._waits_for_answers() and not self._ask_more():
                 return
         self.now = self._end_s
 
@@ -361,7 +367,10 @@ class Simulation:
         if self._pauses.get(node, 0.0) > self.now:
             self._at(self._pauses[node], event)
             return
-        inputs: list[Any] = [step for step in self._inputs.pop(node, ()) if self._can_take_in(node, step)]
+        waiting, is_up = self._inputs.pop(node, ()), self.cluster.nodes[node].up
+        inputs: list[Any] = [
+            step for step in waiting if (is_up if type(step) is Deliver else self._can_take_in(node, step))
+        ]
         if len(inputs) > 1 and self._rng.random() < self.fault_schedule.turns.shuffled:
             self._rng.shuffle(inputs)
         if len(inputs) == 1:
@@ -438,7 +447,7 @@ class Simulation:
     def _travel_s(self, sender: str, to: str) -> float:
         links, random = self.fault_schedule.links, self._rng.random
         longest_s = links.slow_s if random() < links.slow else self._usual_s[sender, to]
-        return 0.0001 + (longest_s - 0.0001) * random()  # `Random.uniform`, without a call
+        return 0.0001 + (longest_s - 0.0001) * random() + self._syncs_s  # `Random.uniform`, without a call
 
     def _arrive(self, step: Deliver, packet: Packet) -> None:
         cut = self._cut_between(packet.sender, packet.to) if not self._recovering else None

@@ -69,6 +69,9 @@ class RoundTrips:
 
     def quorum_wait_ms(self, voters: Sequence[NodeId]) -> int:
         """Return how long to wait until a quorum of `voters` has answered, this replica included, in milliseconds."""
-        waits = sorted(self.wait_ms(voter) for voter in voters if voter != self.node)
-        others = min(majority(len(voters)) - 1, len(waits)) if voters else 0
+        peers = [voter for voter in voters if voter != self.node]
+        others = min(majority(len(voters)) - 1, len(peers)) if voters else 0
+        if not self.measured:  # as at every follower
+            return self.reported_ms if others else 0
+        waits = sorted(map(self.wait_ms, peers))
         return waits[others - 1] if others else 0
