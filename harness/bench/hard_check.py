@@ -65,6 +65,7 @@ def summary(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             "cpu_s_max": seconds[-1],
             "explained_s_max": max(row.get("explained_s", 0.0) for row in some),
             "named_calls_max": max(row.get("named_calls", 0) for row in some),
+            "unnamed_calls_max": max(row.get("unnamed_calls", 0) for row in some),
             "peak_mb": max(row["peak_mb"] for row in some),
         }
 
@@ -78,15 +79,18 @@ def _judge(history: HardHistory, timeout_s: float) -> dict[str, object]:
     except TooHard:
         found, status = None, "unknown"
     decided = time.process_time()
-    named = 0
+    named = unnamed = 0
     if found is not None:
         limit = time.monotonic() + 2 * (decided - began) + 1
-        named = len(certify(history.calls, model, found, lambda _: None, limit).contradiction.calls)
+        shown = certify(history.calls, model, found, lambda _: None, limit).contradiction
+        named = len(shown.calls)
+        unnamed = len(shown.supporting) if shown.from_search or shown.is_window else 0
     return {
         "status": status,
         "cpu_s": decided - began,
         "explained_s": time.process_time() - decided,
         "named_calls": named,
+        "unnamed_calls": unnamed,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
 

@@ -24,6 +24,8 @@ from node.wording import count
 #: Takes a place in the order of events. Returns its time in seconds, or None if the history has no time for it.
 Clock = Callable[[int], float | None]
 
+#: How many calls a sentence names at most.
+NAMED_MAX: Final = 4
 #: The longest text of a value, in characters.
 _SHOWN_MAX: Final = 60
 #: The most steps of a transaction that are named.
@@ -66,6 +68,13 @@ def sentence_of(contradiction: Contradiction, clock: Clock) -> str:
     times = {place: clock(place) for place in places}
     decimals = _decimals([time for time in times.values() if time is not None])
     return contradiction.template.format(*(_FormattedCall(call, times, decimals) for call in contradiction.calls))
+
+
+def actions_of(number: int) -> str:
+    """Return a template that says of each of so many calls what it did, and when."""
+    return ", ".join(
+        f"{{{place}:process}} {{{place}:action}} from {{{place}:began}} to {{{place}:ended}}" for place in range(number)
+    )
 
 
 @wording

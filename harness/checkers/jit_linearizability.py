@@ -5,11 +5,11 @@ Sources: Wing and Gong, *Testing and Verifying Concurrent Objects* (1993); Lowe,
 Theory of operation
 -------------------
 The search goes through the returns in the order of time and keeps every *configuration* that the calls so far allow. A
-configuration is the object's state; `linearized`, the open calls that have taken effect; `optional` (rule 3); and
-`pending_linearized`, the calls of unknown outcome that have taken effect. When a call returns that is not linearized in a
-configuration, it must be linearized now: the search tries every sequence of open calls that ends with this call. It need not
-try anything earlier, since a call that took effect earlier, and whose effect no other call observed, can as well take effect
-later. If no configuration is left, no order exists.
+configuration is the object's state; `linearized`, the open calls that have taken effect; `optional` (rule 3; also calls that
+need not take effect); and `pending_linearized`, the calls of unknown outcome that have taken effect. When a call returns that
+is not linearized in a configuration, it must be linearized now: the search tries every sequence of open calls that ends with
+this call. It need not try anything earlier, since a call that took effect earlier, and whose effect no other call observed, can
+as well take effect later. If no configuration is left, no order exists.
 
 The rules keep configurations few. Each states why no order is lost:
 
@@ -47,7 +47,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
-from harness.checkers.certificate import Contradiction
+from harness.checkers.certificate import Contradiction, actions_of
 from harness.checkers.depth_first import attempts
 from harness.checkers.return_events import ReturnEvent, ReturnEvents
 from harness.checkers.sequential_model import Model, ModelState, ObjectCall
@@ -170,7 +170,7 @@ def search(
             window = next(suspects, None)
             if window is None:
                 break
-            found, visited = _judge_window(window, model, until)
+            found, visited = judge_window(window, model, until)
             spent += visited
             if found is not None:
                 return found
@@ -181,11 +181,13 @@ def search(
         turn = min(2 * turn, _TURN_MAX) if turn < _TURN_MAX else full.interrupted
 
 
-def _judge_window(window: Window, model: Model, until: float | None) -> tuple[Contradiction | None, int]:
+def judge_window(
+    window: Window, model: Model, until: float | None, returns: type[ReturnEvents] = ReturnEvents
+) -> tuple[Contradiction | None, int]:
     """Return why a window has no order, None if it has one or is too hard; and how many configurations were visited."""
     one = _Search(window.calls, model, _WINDOW_MAX, until)
-    # The definite calls that were open at first are opened first, so these are their bits.
-    one.initial = [SearchConfiguration(state, optional=(1 << window.optional) - 1) for state in window.initial]
+    one.returns = returns(window.calls, model, window.skippable)
+    one.initial = [SearchConfiguration(state) for state in window.initial]
     one.turn_ends = _WINDOW_MAX
     try:
         found = next(one.steps())
@@ -204,13 +206,9 @@ def _judge_window(window: Window, model: Model, until: float | None) -> tuple[Co
 
 def window_contradiction(named: Sequence[ObjectCall], used: Sequence[ObjectCall]) -> Contradiction:
     """Describe that the named calls have no order with the others of a window, whatever came before."""
-    actions = ", ".join(
-        f"{{{place}:process}} {{{place}:action}} from {{{place}:began}} to {{{place}:ended}}"
-        for place in range(len(named))
-    )
     others = tuple(call for call in used if call not in named)
     rest = f"these calls and {count(len(others), 'other')}" if others else "these calls"
-    template = f"{actions}: whatever came before, no order explains {rest}"
+    template = f"{actions_of(len(named))}: whatever came before, no order explains {rest}"
     return Contradiction(tuple(named), template, others, is_window=True)
 
 
@@ -306,6 +304,7 @@ class _Search:
     def _following(self, event: ReturnEvent, configuration: SearchConfiguration) -> list[SearchConfiguration]:
         state, linearized, optional, pending = configuration
         self._count_visit()
+        optional |= event.skippable & ~linearized
         linearized |= event.reads_satisfied_in(state)
         if self.model.accepts_all(state):
             linearized |= event.changes

@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, NamedTuple
 
-from harness.checkers.certificate import Contradiction
+from harness.checkers.certificate import NAMED_MAX, Contradiction, actions_of
+from harness.checkers.few_calls import contradiction_of, few_required_calls
 from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.models import LockModel
 from harness.checkers.sequential_model import DONE, NO_SINGLE_STATE, Model, ObjectCall
@@ -30,8 +31,6 @@ ObjectChecker = Callable[[Sequence[ObjectCall]], Contradiction | None]
 
 #: How many calls the first window has; each further window is four times as large.
 _FIRST_WINDOW: Final = 32
-#: How many calls a sentence names at most.
-_CERTIFICATE_MAX: Final = 4
 #: How many calls may be checked again, over all trials.
 _CALLS_MAX: Final = 200_000
 #: How many trials may be too hard. Each costs the checker its whole budget.
@@ -63,31 +62,67 @@ def explain(
         check: the checker, with a smaller budget.
         until: when to do with what there is, by `time.monotonic`; None for never.
     """
-    if not violation.from_search:
-        few = _in_order([*violation.calls, *violation.supporting])
-        if violation.is_window:
-            few = (
-                what_is_left(_in_order(calls), set(few), model)
-                if model.counts_changes
-                else _in_order([*few, *_writers(few, calls, model)])
-            )
-        explained = Explanation(violation, few if _is_wrong(few, check) else list(calls))
-        if not violation.is_window or model.counts_changes or len(few) <= _CERTIFICATE_MAX:
-            return explained
-        other = explain(calls, model, Contradiction(violation.calls[-1:], "", from_search=True), check, until)
-        return min(explained, other, key=lambda one: len(one.history))
+    now = time.monotonic()
+    half = until and now + (until - now) / 2
+    explained = (_searched if violation.from_search else _shown)(calls, model, violation, check, half)
+    if not explained.contradiction.supporting or not (violation.is_window or violation.from_search):
+        return explained
+    return _with_few_required(explained, calls, model, violation, check, until)
+
+
+def _with_few_required(
+    explained: Explanation,
+    calls: Sequence[ObjectCall],
+    model: Model,
+    violation: Contradiction,
+    check: ObjectChecker,
+    until: float | None,
+) -> Explanation:
+    """Return an explanation that names fewer calls, which have no order whichever others took effect; if there are such."""
+    history = explained.history
+    required = few_required_calls(calls, history, model, until)
+    if required is None or len(required) > NAMED_MAX:
+        last = max(call.ended or 0 for call in (*violation.calls, *violation.supporting))
+        wider = few_required_calls(calls, [call for call in calls if (call.ended or 0) <= last], model, until)
+        if wider is not None and (required is None or len(wider) < len(required)):
+            with_these = what_is_left(_in_order(calls), {*history, *wider}, model)
+            if set(wider) <= set(with_these) and _is_wrong(with_these, check):
+                required, history = wider, with_these
+    if required is None or len(required) >= len(history):
+        return explained
+    return Explanation(contradiction_of(required), history)
+
+
+def _shown(
+    calls: Sequence[ObjectCall], model: Model, violation: Contradiction, check: ObjectChecker, until: float | None
+) -> Explanation:
+    """Explain a violation that names the calls that show it, or a window."""
+    few = _in_order([*violation.calls, *violation.supporting])
+    if violation.is_window:
+        few = (
+            what_is_left(_in_order(calls), set(few), model)
+            if model.counts_changes
+            else _in_order([*few, *_writers(few, calls, model)])
+        )
+    explained = Explanation(violation, few if _is_wrong(few, check) else list(calls))
+    if not violation.is_window or model.counts_changes or len(few) <= NAMED_MAX:
+        return explained
+    other = _searched(calls, model, Contradiction(violation.calls[-1:], "", from_search=True), check, until)
+    return min(explained, other, key=lambda one: len(one.history))
+
+
+def _searched(
+    calls: Sequence[ObjectCall], model: Model, violation: Contradiction, check: ObjectChecker, until: float | None
+) -> Explanation:
+    """Explain a violation that only names the call that no order explains."""
     few, again = minimised(calls, model, violation, check, until)
     if not again.from_search:
         return Explanation(again, few)
-    named = few if len(few) <= _CERTIFICATE_MAX else _last_calls(few, again.calls[0])
-    actions = ", ".join(
-        f"{{{place}:process}} {{{place}:action}} from {{{place}:began}} to {{{place}:ended}}"
-        for place in range(len(named))
-    )
-    others = len(few) - len(named)
-    rest = "no order explains these calls" + (f" and {count(others, 'other')}" if others else "")
+    named = few if len(few) <= NAMED_MAX else _last_calls(few, again.calls[0])
+    others = tuple(call for call in few if call not in named)
+    rest = "no order explains these calls" + (f" and {count(len(others), 'other')}" if others else "")
     rest += f", and {model.setting}" if model.setting else ""
-    return Explanation(Contradiction(tuple(named), f"{actions}: {rest}", from_search=True), few)
+    return Explanation(Contradiction(tuple(named), f"{actions_of(len(named))}: {rest}", others, from_search=True), few)
 
 
 def _writers(few: Sequence[ObjectCall], calls: Sequence[ObjectCall], model: Model) -> list[ObjectCall]:
@@ -240,7 +275,7 @@ def _last_calls(few: Sequence[ObjectCall], stuck: ObjectCall) -> list[ObjectCall
     others = sorted(
         (call for call in few if call is not stuck), key=lambda call: (call.ended is not None, call.ended or 0)
     )
-    return [*others[-(_CERTIFICATE_MAX - 1) :], stuck]
+    return [*others[-(NAMED_MAX - 1) :], stuck]
 
 
 def _is_wrong(calls: Sequence[ObjectCall], check: ObjectChecker) -> bool:

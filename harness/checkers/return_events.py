@@ -12,22 +12,26 @@ adjacent bits, in the order in which they began.
 """
 
 from bisect import bisect_left
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from harness.checkers.sequential_model import NO_SINGLE_STATE, Model, ModelState, ObjectCall
 
+#: Open calls by what they do, as bits.
+Bits = dict[Hashable, int]
+
 
 @dataclass(frozen=True, slots=True)
-class _OpenCall:
+class OpenCall:
     """A definite call while it is open, with what the model says of it."""
 
     call: ObjectCall
     bit: int
     is_read: bool
     is_blind: bool
+    is_skippable: bool
     required_state: ModelState
     resulting_state: ModelState
 
@@ -79,16 +83,19 @@ class ReturnEvent:
         bit: its bit.
         reads: the open calls that change nothing, as bits.
         blind_writes: the open calls that are blind writes, as bits.
+        skippable: the open calls that need not take effect, as bits.
         changes: the open calls that are no reads, as bits.
     """
 
     def __init__(
-        self, model: Model, returned: _OpenCall, open_calls: Sequence[_OpenCall], groups: "_PendingGroups"
+        self, model: Model, returned: OpenCall, open_calls: Sequence[OpenCall], groups: "_PendingGroups"
     ) -> None:
         self.call, self.bit = returned.call, returned.bit
         self._model, self._open, self._groups = model, open_calls, groups
-        self.reads = self.blind_writes = self.changes = 0
+        self.reads = self.blind_writes = self.changes = self.skippable = 0
         for one in open_calls:
+            if one.is_skippable:
+                self.skippable |= one.bit
             if one.is_read:
                 self.reads |= one.bit
                 continue
@@ -110,7 +117,7 @@ class ReturnEvent:
             self._satisfied[state] = found
         return found
 
-    def _is_satisfied(self, state: ModelState, one: _OpenCall) -> bool:
+    def _is_satisfied(self, state: ModelState, one: OpenCall) -> bool:
         if one.required_state is not NO_SINGLE_STATE:
             return one.required_state == state
         return self._model.step(state, one.call)[1] == one.call.answer
@@ -184,17 +191,21 @@ class ReturnEvent:
         place = self.call.ended
         assert place is not None
         found = []
-        return_earlier: dict[Hashable, int] = {}  # function, argument and answer to open calls that return earlier
-        blind_writes: dict[Hashable, int] = {}  # function and argument to open blind writes
+        # By function, argument and answer: open calls that return earlier, and those of them that have to take effect.
+        return_earlier: Bits = {}
+        required_earlier: Bits = {}
+        blind_writes: Bits = {}  # function and argument to open blind writes
         for one in sorted((one for one in self._open if not one.is_read), key=lambda one: one.call.ended or 0):
             effect = (one.call.f, one.call.argument, one.call.answer)
             if one.bit != self.bit:
                 always = everything or not one.is_blind or one.resulting_state in required_by_groups
                 required_by = self._required_by.get(one.resulting_state, 0)
                 if always or required_by:
-                    goes_after = return_earlier.get(effect, 0)
+                    goes_after = self._waited_for(one, return_earlier, required_earlier).get(effect, 0)
                     found.append(Candidate(one.call, False, one.is_blind, one.bit, 0, goes_after, required_by, always))
             return_earlier[effect] = return_earlier.get(effect, 0) | one.bit
+            if not one.is_skippable:
+                required_earlier[effect] = required_earlier.get(effect, 0) | one.bit
             if one.is_blind:
                 blind_writes[effect[:2]] = blind_writes.get(effect[:2], 0) | one.bit
         for group in groups:
@@ -205,6 +216,10 @@ class ReturnEvent:
                 required_by = self._required_by.get(group.resulting_state, 0)
                 found.append(Candidate(group.call, True, group.is_blind, 0, begun, goes_after, required_by, always))
         return found
+
+    def _waited_for(self, one: OpenCall, earlier: Bits, required_earlier: Bits) -> Bits:
+        """Return which calls go before a call with the same effect: one that has to take effect waits for none that need not."""
+        return earlier if one.is_skippable else required_earlier
 
 
 class _PendingGroups:
@@ -233,11 +248,22 @@ class _PendingGroups:
 
 
 class ReturnEvents:
-    """Every return of a definite call, in the order of time. Each is made on first use and kept until it is forgotten."""
+    """Every return of a definite call, in the order of time. Each is made on first use and kept until it is forgotten.
 
-    def __init__(self, calls: Sequence[ObjectCall], model: Model) -> None:
+    Args:
+        calls: all calls.
+        model: their model.
+        skippable: the definite calls that need not take effect.
+    """
+
+    event_class: ClassVar[type[ReturnEvent]] = ReturnEvent
+
+    def __init__(
+        self, calls: Sequence[ObjectCall], model: Model, skippable: Collection[ObjectCall] = frozenset()
+    ) -> None:
         definite = [call for call in calls if call.ended is not None]
         self.count = len(definite)
+        self._skippable = skippable
         self._groups = _PendingGroups(calls, model)
         self._made: dict[int, ReturnEvent] = {}
         self._next = 0
@@ -259,16 +285,16 @@ class ReturnEvents:
         events += [(call.ended, call) for call in calls if call.ended is not None]
         events.sort(key=lambda event: event[0])
         free_bits: list[int] = []
-        opened: dict[int, _OpenCall] = {}
+        opened: dict[int, OpenCall] = {}
         for place, call in events:
             if place == call.began and id(call) not in opened:
                 bit = free_bits.pop() if free_bits else 1 << len(opened)
                 is_read = model.is_read(call)
                 is_blind = not is_read and model.is_blind(call)
                 required, resulting = model.required_state(call), model.resulting_state(call)
-                opened[id(call)] = _OpenCall(call, bit, is_read, is_blind, required, resulting)
+                opened[id(call)] = OpenCall(call, bit, is_read, is_blind, call in self._skippable, required, resulting)
             else:
                 one = opened[id(call)]
-                yield ReturnEvent(model, one, tuple(opened.values()), self._groups)
+                yield self.event_class(model, one, tuple(opened.values()), self._groups)
                 del opened[id(call)]
                 free_bits.append(one.bit)

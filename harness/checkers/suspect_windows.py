@@ -17,7 +17,7 @@ Windows begin where few calls are open, since fewer doubts remain there. Those a
 recorded until something was found wrong ends there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -25,6 +25,8 @@ from harness.checkers.sequential_model import NO_SINGLE_STATE, Model, ModelState
 
 #: How many calls end within a window: small ones are tried first.
 _SIZES: Final = (2, 4, 16, 64)
+#: With more states, and so with more values, a stale one is found without a search.
+_STATES_MAX: Final = 64
 
 
 class Window(NamedTuple):
@@ -33,8 +35,8 @@ class Window(NamedTuple):
     calls: list[ObjectCall]
     initial: list[ModelState]
     """The states that the object may have before it."""
-    optional: int
-    """How many of the first calls may have taken effect before it, or may still do so."""
+    skippable: set[ObjectCall]
+    """Those of the calls that need not take effect in it."""
     original: dict[ObjectCall, ObjectCall]
     """The calls of the history, by those of the window that stand for them."""
 
@@ -47,19 +49,25 @@ def windows(calls: Sequence[ObjectCall], model: Model) -> Iterator[Window]:
         model: a model of which `resulting_state` names every state that a call can lead to.
     """
     definite = sorted((call for call in calls if call.ended is not None), key=lambda call: call.ended or 0)
-    states = {model.resulting_state(call) for call in calls if not (model.is_read(call) or call.f in model.reads)}
-    if NO_SINGLE_STATE in states or len(definite) <= 4:
-        return
-    initial = list(dict.fromkeys([model.initial, *sorted(states, key=str)]))
-    if len(initial) > 64:  # with many values, a stale one is found without a search
+    initial = possible_states(calls, model)
+    if initial is None or len(definite) <= 4:
         return
     cuts = _Cuts(definite)
     for size in _SIZES:
-        yield _window(calls, model, initial, cuts.place_before(len(definite) - size), None)
+        yield make_window(calls, model, initial, cuts.place_before(len(definite) - size), None)
     for size in _SIZES:
         for last in range(len(definite) - size, 0, -max(size // 2, 1)):
             begin = cuts.place_before(last - size)
-            yield _window(calls, model, initial, begin, definite[last].ended)
+            yield make_window(calls, model, initial, begin, definite[last].ended)
+
+
+def possible_states(calls: Sequence[ObjectCall], model: Model) -> list[ModelState] | None:
+    """Return every state that the object may have; None if they are many, or without number."""
+    states = {model.resulting_state(call) for call in calls if not (model.is_read(call) or call.f in model.reads)}
+    if NO_SINGLE_STATE in states:
+        return None
+    found = list(dict.fromkeys([model.initial, *sorted(states, key=str)]))
+    return found if len(found) <= _STATES_MAX else None
 
 
 class _Cuts:
@@ -83,22 +91,35 @@ class _Cuts:
         return self.ends[min(near, key=lambda one: (self.open_after[one], -one))]
 
 
-def _window(
-    calls: Sequence[ObjectCall], model: Model, initial: list[ModelState], begin: int, end: int | None
+def make_window(
+    calls: Sequence[ObjectCall],
+    model: Model,
+    initial: list[ModelState],
+    begin: int,
+    end: int | None,
+    required: Collection[ObjectCall] | None = None,
 ) -> Window:
+    """Return the window between two moments.
+
+    Args:
+        calls: all calls on the object.
+        model: the sequential model of the object.
+        initial: every state that the object may have before the window.
+        begin: the place at which the window begins; -1 for the beginning.
+        end: the place at which it ends; None for the end.
+        required: the calls that have to take effect in it; None for all that begin and end in it.
+    """
     found: dict[ObjectCall, ObjectCall] = {}
-    optional = 0
+    skippable = set()
     for call in calls:
-        if end is not None and call.began > end:
-            continue
-        if call.ended is not None and call.ended <= begin:
+        if (end is not None and call.began > end) or (call.ended is not None and call.ended <= begin):
             continue
         ends_within = call.ended is not None and (end is None or call.ended <= end)
-        if ends_within and call.began > begin:
+        if ends_within and (call.began > begin if required is None else call in required):
             found[call] = call
         elif ends_within and not model.is_read(call):
             found[call] = call
-            optional += 1
+            skippable.add(call)
         elif not model.is_read(call) and call.f not in model.reads:
             found[replace(call, ended=None)] = call
-    return Window(list(found), initial if begin >= 0 else [model.initial], optional, found)
+    return Window(list(found), initial if begin >= 0 else [model.initial], skippable, found)

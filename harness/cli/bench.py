@@ -159,12 +159,12 @@ def _check_hard(count_: int, seed: int, timeout_s: float, as_json: bool) -> int:
     if as_json:
         print_json(kinds=figures, rows=rows)
     else:
-        print("kind           histories  right  wrong   p50 s   p99 s   max s  explained s  named  MB")
+        print("kind           histories  right  wrong   p50 s   p99 s   max s  explained s  named  unnamed  MB")
         for row in figures:
             print(
                 f"{row['kind']:14} {row['histories']:9}  {row['right']:5}  {row['wrong']:5}  {row['cpu_s_p50']:6.3f}  "
                 f"{row['cpu_s_p99']:6.2f}  {row['cpu_s_max']:6.2f}  {row['explained_s_max']:11.2f}  "
-                f"{row['named_calls_max']:5}  {row['peak_mb']:2}"
+                f"{row['named_calls_max']:5}  {row['unnamed_calls_max']:7}  {row['peak_mb']:2}"
             )
     return EXIT_VIOLATED if figures[-1]["wrong"] else 0
 

@@ -6,6 +6,7 @@ from harness.checkers.client_calls import ClientCall
 from harness.checkers.dependency_graph import RW, WR, DependencyGraph
 from harness.checkers.grow_only_sets import AddedElement, CollectedSet
 from harness.checkers.leader_rules import BrokenRule, KeptRecord, LeaderLogs, RecordKey
+from harness.checkers.return_events import Bits, OpenCall, ReturnEvent, ReturnEvents
 from harness.checkers.transactions import Transaction
 from node.contract import NodeId
 from node.log_contract import LeaderMessage
@@ -40,6 +41,17 @@ class MissesLostElements(CollectedSet):
 
     def acknowledge(self, element: AddedElement, call: ClientCall) -> None:
         pass
+
+
+class _WaitsForAny(ReturnEvent):
+    def _waited_for(self, one: OpenCall, earlier: Bits, required_earlier: Bits) -> Bits:
+        return earlier
+
+
+class WaitsForCallsThatNeedNot(ReturnEvents):
+    """A call that has to take effect is tried after all with the same effect, also if these need not: orders are lost."""
+
+    event_class = _WaitsForAny
 
 
 class MissesElections(LeaderLogs):

@@ -426,6 +426,13 @@ MUTANTS: Final = (
         "a lost element is not missed",
         of_judges.SETS_WITH_EACH_FLAW,
     ),
+    _judge(
+        "judge-waits-for-calls-that-need-not",
+        "WaitsForCallsThatNeedNot",
+        "harness.checkers.return_events:ReturnEvents",
+        "a good history is invalid",
+        of_judges.A_PART_WITH_AN_ORDER,
+    ),
     *(
         _judge(name, class_, "harness.checkers.leader_rules:LeaderLogs", note, of_judges.LOGS_THAT_BREAK_EACH_RULE)
         for name, class_, note in (

@@ -10,11 +10,11 @@ import pytest
 from harness.bench.hard_check import build_driver, judged, run_measured, summary
 from harness.bench.hard_histories import KINDS, circuit, hard_histories, lines_of, some_run, with_stale_end
 from harness.checkers.external_history import read_calls
-from harness.checkers.jit_linearizability import _judge_window, search
+from harness.checkers.jit_linearizability import judge_window, search
 from harness.checkers.models import MODELS, CasRegisterModel, LockModel, LogModel, RegisterModel
 from harness.checkers.object_linearizability import certify, find_contradiction
-from harness.checkers.sequential_model import Model, ObjectCall
-from harness.checkers.suspect_windows import windows
+from harness.checkers.sequential_model import DONE, Model, ObjectCall
+from harness.checkers.suspect_windows import make_window, possible_states, windows
 from node.contract import BadInput
 
 
@@ -53,7 +53,42 @@ def test_a_window_of_a_history_with_an_order_has_an_order(model: Model) -> None:
         assert len(calls) > 60
         assert search(calls, model) is None
         for window in windows(calls, model):
-            assert _judge_window(window, model, None)[0] is None
+            assert judge_window(window, model, None)[0] is None
+
+
+def test_a_part_of_a_history_with_an_order_has_an_order_whichever_calls_are_required() -> None:
+    rng = Random(11)
+    model = CasRegisterModel()
+    required_ones = 0
+    for _ in range(400):
+        calls = some_run(rng, model, rng.randint(2, 8), rng.randint(6, 24), 2)
+        states = possible_states(calls, model)
+        assert states is not None
+        ends = sorted(call.ended for call in calls if call.ended is not None)
+        begin, end = sorted(rng.sample([-1, *ends], 2))
+        some = {call for call in calls if call.ended is not None and call.began > begin and rng.random() < 0.6}
+        for required in (None, some):
+            window = make_window(calls, model, states, begin, end, required)
+            required_ones += len(window.calls) - len(window.skippable)
+            assert judge_window(window, model, None)[0] is None
+    assert required_ones > 2_000
+
+
+def test_few_calls_are_named_where_the_writes_of_a_value_cannot_have_come_in_between() -> None:
+    calls = [ObjectCall("write", str(number % 3), None, 2 * number, 2 * number + 1, None, 0) for number in range(40)]
+    calls += [
+        ObjectCall("cas", ("9", "4"), DONE, 80, None, None, 1),  # may make 4, but nothing makes 9
+        ObjectCall("write", "4", None, 81, 82, None, 2),
+        ObjectCall("write", "1", None, 83, 84, None, 3),
+        *(ObjectCall("write", str(number % 3), None, 85, 95 + number, None, 10 + number) for number in range(4)),
+        ObjectCall("read", None, "4", 86, 87, None, 4),
+    ]
+    found = find_contradiction(calls, CasRegisterModel())
+    assert found is not None
+    named = certify(calls, CasRegisterModel(), found, lambda _: None).contradiction
+    assert [call.process for call in named.calls] == [3, 4]
+    assert named.supporting == ()
+    assert named.template.endswith("no order explains these calls, whichever further calls took effect")
 
 
 def test_two_holds_of_a_lock_are_named_among_many_that_found_it_held() -> None:
@@ -90,6 +125,7 @@ def test_hard_histories_of_every_kind_have_their_known_verdicts(tmp_path: Path) 
         ("all", 5, 0),
     ]
     assert figures[-1]["named_calls_max"] <= 4
+    assert figures[-1]["unnamed_calls_max"] == 0
     for history in hard_histories(5, 3):  # as files, too
         path = tmp_path / "history.jsonl"
         path.write_text("".join(lines_of(history)))
