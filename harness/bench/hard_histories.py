@@ -11,7 +11,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 from typing import Any, Final
@@ -124,7 +124,7 @@ def with_stale_end(rng: Random, calls: list[ObjectCall]) -> list[ObjectCall]:
         ObjectCall("read", None, value, end + 2 * number, end + 2 * number + 1, None, "last")
         for number, value in enumerate(values)
     ]
-    return [*(replace(call) for call in calls), *more]
+    return [*(call.changed() for call in calls), *more]
 
 
 def lines_of(history: HardHistory) -> Iterator[str]:

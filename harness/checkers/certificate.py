@@ -13,8 +13,7 @@ Rules
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.checkers.other_models import Permits, Versioned
 from harness.checkers.sequential_model import HELD, MISMATCH, NOT_FOUND, NOT_HELD, ObjectCall
@@ -41,8 +40,7 @@ _PARTICIPLES: Final = {
 _NO_VALUE: Final = {"query": "undecided", "propose": "undecided"}
 
 
-@dataclass(frozen=True, slots=True)
-class Contradiction:
+class Contradiction(NamedTuple):
     """The proof that some calls on one object have no order, or the place where a search found none.
 
     Attributes:

@@ -6,12 +6,19 @@ The format is that of `external_history.py`, with two differences. Keys stand in
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from harness.checkers.client_calls import CallJudge, ClientCall
 from harness.checkers.event_times import EventTimes
-from harness.checkers.history_lines import NEMESIS, key_name, lines_of, number_of, plain_value, type_and_process
+from harness.checkers.history_lines import (
+    NEMESIS,
+    FilePath,
+    key_name,
+    lines_of,
+    number_of,
+    plain_value,
+    type_and_process,
+)
 from harness.records.jsonable import BadFile, shown
 
 
@@ -32,7 +39,7 @@ class ClientCallFile:
     times: EventTimes = field(default_factory=EventTimes)
 
 
-def read_client_calls(path: Path, judge: CallJudge) -> ClientCallFile:
+def read_client_calls(path: FilePath, judge: CallJudge) -> ClientCallFile:
     """Read a file as calls that a judge takes.
 
     Raises:

@@ -22,14 +22,13 @@ the times in an array. A place in the order of events is the number of a line, f
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from harness.checkers.call_lines import LINE
 from harness.checkers.event_times import EventTimes
 from harness.checkers.history_lines import (
     NEMESIS,
+    FilePath,
     KeyPlace,
     find_key_place,
     function_of,
@@ -49,7 +48,6 @@ from harness.records.jsonable import BadFile, to_jsonable, write_lines
 _NEVER_HAPPENED: Final = -1
 
 
-@dataclass
 class ExternalHistory:
     """The calls of a file.
 
@@ -62,19 +60,18 @@ class ExternalHistory:
         times: the times of the lines.
     """
 
-    path: Path
-    key_place: KeyPlace = "key"
-    calls: dict[str, list[ObjectCall]] = field(default_factory=dict)
-    invoked: int = 0
-    answered: int = 0
-    times: EventTimes = field(default_factory=EventTimes)
+    def __init__(self, path: FilePath, key_place: KeyPlace) -> None:
+        self.path, self.key_place = path, key_place
+        self.calls: dict[str, list[ObjectCall]] = {}
+        self.invoked = self.answered = 0
+        self.times = EventTimes()
 
     def seconds(self, place: int) -> float | None:
         """Return the time of a line in seconds; None if it has none."""
         return self.times.seconds(place)
 
 
-def read_calls(path: Path, model: Model) -> ExternalHistory:
+def read_calls(path: FilePath, model: Model) -> ExternalHistory:
     """Read a file as calls of a model.
 
     Raises:
@@ -93,7 +90,7 @@ def read_calls(path: Path, model: Model) -> ExternalHistory:
 class _Loader:
     """Builds the history, line by line."""
 
-    def __init__(self, path: Path, model: Model) -> None:
+    def __init__(self, path: FilePath, model: Model) -> None:
         self.model = model
         self.functions = names_of_functions(model)
         self.history = ExternalHistory(path, find_key_place(path, model, self.functions))
@@ -168,7 +165,7 @@ class _Loader:
         self.history.answered += 1
 
 
-def write_part(history: ExternalHistory, key: str, calls: Iterable[ObjectCall], path: Path) -> None:
+def write_part(history: ExternalHistory, key: str, calls: Iterable[ObjectCall], path: FilePath) -> None:
     """Write some calls on one key to a file of their own: their lines as they stand, with the key in the field `key`.
 
     Raises:

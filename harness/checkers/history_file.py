@@ -15,13 +15,12 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.checkers.certificate import Contradiction, describe_action, describe_process, sentence_of
 from harness.checkers.event_times import EventTimes
 from harness.checkers.external_history import ExternalHistory, read_calls, write_part
+from harness.checkers.history_lines import FilePath
 from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.models import MODELS, CasRegisterModel, FailedCas
 from harness.checkers.object_linearizability import Certificate, certify, find_contradiction
@@ -39,8 +38,7 @@ EXPLANATION_S: Final = 1.0
 _NO_CALL: Final = "the file holds no call: was its run interrupted, or is it another file?"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyViolation:
+class KeyViolation(NamedTuple):
     """A key whose calls are not linearizable.
 
     Attributes:
@@ -56,8 +54,7 @@ class KeyViolation:
     minimised: list[ObjectCall]
 
 
-@dataclass(frozen=True, slots=True)
-class CheckOptions:
+class CheckOptions(NamedTuple):
     """How a file is judged.
 
     Attributes:
@@ -96,7 +93,6 @@ class CheckOptions:
         return model
 
 
-@dataclass
 class JudgedFile:
     """What a history file shows.
 
@@ -112,15 +108,13 @@ class JudgedFile:
         judged_s: how long it took to judge it, in seconds.
     """
 
-    verdict: Verdict
-    history: ExternalHistory | None = None
-    invoked: int = 0
-    answered: int = 0
-    keys: int = 0
-    notes: tuple[str, ...] = ()
-    violations: list[KeyViolation] = field(default_factory=list)
-    read_s: float = 0.0
-    judged_s: float = 0.0
+    def __init__(self) -> None:
+        self.verdict = unknown("")
+        self.history: ExternalHistory | None = None
+        self.invoked = self.answered = self.keys = 0
+        self.notes: tuple[str, ...] = ()
+        self.violations: list[KeyViolation] = []
+        self.read_s = self.judged_s = 0.0
 
     def to_json(self) -> dict[str, object]:
         """Return the result as `consensus check -o json` prints it."""
@@ -155,7 +149,7 @@ class JudgedFile:
         }
 
 
-def judge_file(path: Path, model_name: str, options: CheckOptions | None = None) -> JudgedFile:
+def judge_file(path: FilePath, model_name: str, options: CheckOptions | None = None) -> JudgedFile:
     """Judge a history file.
 
     Args:
@@ -175,8 +169,8 @@ def judge_file(path: Path, model_name: str, options: CheckOptions | None = None)
         return _judge_calls(path, model_name, options)
 
 
-def _judge_by_model(path: Path, model_name: str, model: Model, options: CheckOptions) -> JudgedFile:
-    judged = JudgedFile(unknown(""))
+def _judge_by_model(path: FilePath, model_name: str, model: Model, options: CheckOptions) -> JudgedFile:
+    judged = JudgedFile()
     keys = _Keys(model, options)
     started = read = time.monotonic()
     try:
@@ -249,7 +243,7 @@ class _Keys:
         return violations
 
 
-def _judge_calls(path: Path, judge_name: str, options: CheckOptions) -> JudgedFile:
+def _judge_calls(path: FilePath, judge_name: str, options: CheckOptions) -> JudgedFile:
     # A third of the modules of this command are for these judges, and most histories need none of them.
     from harness.checkers.call_judges import call_judge  # noqa: PLC0415
     from harness.checkers.client_call_file import read_client_calls  # noqa: PLC0415
@@ -258,7 +252,7 @@ def _judge_calls(path: Path, judge_name: str, options: CheckOptions) -> JudgedFi
 
     judge = call_judge(judge_name, ISOLATION_LEVELS[options.isolation])
     started = read = time.monotonic()
-    judged = JudgedFile(unknown(""))
+    judged = JudgedFile()
     try:
         with work_limits(options.timeout_s, options.memory_gb):
             history = read_client_calls(path, judge)
@@ -278,7 +272,7 @@ def _notes(times: EventTimes) -> tuple[str, ...]:
     return () if times.note is None else (times.note,)
 
 
-def write_minimised(judged: JudgedFile, path: Path) -> None:
+def write_minimised(judged: JudgedFile, path: FilePath) -> None:
     """Write the small history of the first violated key to a file, which is invalid by itself.
 
     Raises:

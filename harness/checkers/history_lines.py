@@ -9,10 +9,10 @@ the functions here return plain tuples, which Python makes faster than named one
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from harness.checkers import call_lines
@@ -20,6 +20,8 @@ from harness.checkers.models import MODELS, KvModel
 from harness.checkers.sequential_model import Model
 from harness.records.jsonable import BadFile, from_jsonable, shown
 
+#: A file, also by its name: `pathlib` takes a while to import.
+FilePath = str | os.PathLike[str]
 #: The types of a line, with and without a colon, to the type without it.
 TYPES: Final = {
     f"{colon}{name}": name.lower()
@@ -39,7 +41,7 @@ _scan: Final = json.JSONDecoder().raw_decode
 KeyPlace = Literal["key", "pair", "value"]
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def lines_of(path: FilePath) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number (from 0) and the object of each event: of each line that is not empty, or of each call two.
 
     Raises:
@@ -66,10 +68,10 @@ def number_of(place: int, event: dict[str, Any]) -> int:
     return line
 
 
-def _objects_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects_of(path: FilePath) -> Iterator[tuple[int, dict[str, Any]]]:
     place = -1
     try:
-        if not path.is_file() and path.exists():  # it is read twice, and a device may have no end
+        if not os.path.isfile(path) and os.path.exists(path):  # it is read twice, and a device may have no end
             raise BadFile(f"{path} is no regular file: write what it gives to a file first")
         form = _form_of(path)
         if form in ("edn", "array"):
@@ -78,7 +80,7 @@ def _objects_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     raise BadFile(f"{path}, event {place + 1}: it must be a map, and it is {shown(event)}")
                 yield place, event
             return
-        with path.open(encoding="utf-8-sig") as file:  # some editors put a byte-order mark first
+        with open(path, encoding="utf-8-sig") as file:  # some editors put a byte-order mark first
             if form == "log":
                 from harness.checkers.jepsen_log import events_of  # noqa: PLC0415
 
@@ -106,9 +108,9 @@ def _objects_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise BadFile(f"{path} cannot be read, after line {place + 1}: {error}") from error
 
 
-def _form_of(path: Path) -> Literal["lines", "array", "edn", "log"]:
+def _form_of(path: FilePath) -> Literal["lines", "array", "edn", "log"]:
     """Return what a file is, by its first characters."""
-    with path.open(encoding="utf-8-sig") as file:
+    with open(path, encoding="utf-8-sig") as file:
         start = file.read(4_096)
     if re.match(r"\s*\{\s*[\"}]", start):
         return "lines"
@@ -121,9 +123,10 @@ def _form_of(path: Path) -> Literal["lines", "array", "edn", "log"]:
     return "array" if start.lstrip().startswith("[") else "lines"
 
 
-def _whole_file(path: Path, form: Literal["array", "edn"]) -> Iterator[Any]:
+def _whole_file(path: FilePath, form: Literal["array", "edn"]) -> Iterator[Any]:
     """Yield the events of a file that is no file of lines."""
-    text = path.read_text(encoding="utf-8-sig")
+    with open(path, encoding="utf-8-sig") as file:
+        text = file.read()
     try:
         if form == "array":
             yield from json.loads(text)
@@ -167,7 +170,7 @@ def plain_value(value: Any) -> Any:
         return value
 
 
-def _parse_slowly(path: Path, place: int, line: str, error: Exception) -> object:
+def _parse_slowly(path: FilePath, place: int, line: str, error: Exception) -> object:
     """Parse a line that does not begin with its object, such as one that is indented."""
     try:
         return json.loads(line)
@@ -211,7 +214,7 @@ def function_of(functions: dict[str, str], event: dict[str, Any], model: Model) 
 # --- keys -----------------------------------------------------------------------------------------------------------
 
 
-def find_key_place(path: Path, model: Model, functions: dict[str, str]) -> KeyPlace:
+def find_key_place(path: FilePath, model: Model, functions: dict[str, str]) -> KeyPlace:
     """Return where the keys of a file stand. The first call without a value of its own shows it.
 
     Raises:

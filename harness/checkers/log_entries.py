@@ -17,7 +17,6 @@ The proof
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from harness.checkers.certificate import Contradiction
@@ -57,7 +56,7 @@ def check_log_entries(calls: Sequence[ObjectCall]) -> Contradiction | None:
         or _against_real_time([[call] for call in indexed], [])
         or _no_rise([*known, *indexed])
     )
-    return None if found is None else replace(found, supporting=(*_appends(calls, longest), *reads[-1:]))
+    return None if found is None else found._replace(supporting=(*_appends(calls, longest), *reads[-1:]))
 
 
 def _stages(

@@ -11,7 +11,6 @@ entries in each state.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar, Final
 
@@ -73,7 +72,7 @@ def search_by_length(calls: Sequence[ObjectCall], configurations_max: int, until
     has_indices = any(call.f == "append" and isinstance(call.answer, int) for call in calls)
     by_length = LogLengthModel(entries, has_indices=has_indices)
     found = search(calls, by_length, configurations_max, until=until)
-    return found if found is None or longest is None else replace(found, supporting=(longest,))
+    return found if found is None or longest is None else found._replace(supporting=(longest,))
 
 
 def _against_reads(calls: Sequence[ObjectCall], reads: dict[ObjectCall, tuple[Hashable, ...]]) -> Contradiction | None:

@@ -13,7 +13,6 @@ adjacent bits, in the order in which they began.
 
 from bisect import bisect_left
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
@@ -23,8 +22,7 @@ from harness.checkers.sequential_model import NO_SINGLE_STATE, Model, ModelState
 Bits = dict[Hashable, int]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenCall:
+class OpenCall(NamedTuple):
     """A definite call while it is open, with what the model says of it."""
 
     call: ObjectCall
@@ -36,8 +34,7 @@ class OpenCall:
     resulting_state: ModelState
 
 
-@dataclass(frozen=True, slots=True)
-class _PendingGroup:
+class _PendingGroup(NamedTuple):
     """Calls of unknown outcome with the same function and argument (rule 2)."""
 
     call: ObjectCall

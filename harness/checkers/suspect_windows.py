@@ -18,7 +18,6 @@ recorded until something was found wrong ends there.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from harness.checkers.sequential_model import NO_SINGLE_STATE, Model, ModelState, ObjectCall
@@ -121,5 +120,5 @@ def make_window(
             found[call] = call
             skippable.add(call)
         elif not model.is_read(call) and call.f not in model.reads:
-            found[replace(call, ended=None)] = call
+            found[call.changed(ended=None)] = call
     return Window(list(found), initial if begin >= 0 else [model.initial], skippable, found)

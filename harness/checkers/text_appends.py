@@ -18,7 +18,6 @@ has no order (`unique_writes.py`), neither has the key. That it has one proves n
 
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from harness.checkers.certificate import Contradiction, describe_value
@@ -81,7 +80,7 @@ def find_stale_text(calls: Sequence[ObjectCall], initial: ModelState) -> Contrad
             )
             return Contradiction((reader_of[call], read, call), template)
         reader_of[call] = read
-        written[text] = replace(call, f="put", argument=text, answer=None)
+        written[text] = call.changed(f="put", argument=text, answer=None)
         original[written[text]] = call
     found = check_unique_writes([*written.values(), *reads], initial)
     if found is None:

@@ -21,11 +21,10 @@ Rules
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import wraps
 from types import TracebackType
-from typing import Final, ParamSpec
+from typing import Final, NamedTuple, ParamSpec
 
 from harness.records.jsonable import describe_error
 
@@ -43,8 +42,7 @@ _EXIT_CODES: Final = {VerdictStatus.VALID: 0, VerdictStatus.INVALID: 1, VerdictS
 MORE_MAX: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The result of one checker.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ def work_limits(seconds: float | None, gigabytes: float | None) -> Iterator[None
 
     Outside of the main thread there are no limits.
     """
-    limited = (seconds, gigabytes) != (None, None) and threading.current_thread() is threading.main_thread()
+    limited = (seconds, gigabytes) != (None, None) and _is_main_thread()
     try:
         if limited:
             with _alarm(seconds, gigabytes):
@@ -58,6 +57,12 @@ def _alarm(seconds: float | None, gigabytes: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 0.001) if left else 0.0, again)
         signal.signal(signal.SIGALRM, handler)
+
+
+def _is_main_thread() -> bool:
+    import threading  # noqa: PLC0415 - most checks have no limits
+
+    return threading.current_thread() is threading.main_thread()
 
 
 def _memory_used() -> int:

@@ -30,7 +30,12 @@ def run(arguments: list[str], *, in_own_process: bool = False) -> int:
         arguments: those of the command line.
         in_own_process: whether the process is the verb's own, so that signals are the verb's, too.
     """
-    from harness.cli.verbs import run_verb  # noqa: PLC0415 - see the rule
+    from harness.cli.quick_verbs import run_quickly  # noqa: PLC0415 - see the rule
+
+    code = run_quickly(arguments, in_own_process=in_own_process)
+    if code is not None:
+        return code
+    from harness.cli.verbs import run_verb  # noqa: PLC0415
 
     return run_verb(arguments, in_own_process=in_own_process)
 

@@ -19,8 +19,11 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
-from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from pathlib import Path
 
 P = ParamSpec("P")
 
@@ -139,7 +142,7 @@ def _single_quoted(value: object) -> str:
 # --- files of one object a line -------------------------------------------------------------------------------------
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: "Path") -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each line's number, from 1, and its object.
 
     Raises:
@@ -170,7 +173,7 @@ class ReadableLines(NamedTuple):
     unreadable: int
 
 
-def read_readable_lines(path: Path) -> ReadableLines:
+def read_readable_lines(path: "Path") -> ReadableLines:
     """Read every line that is a JSON object, and count the others, such as the last one of a writer that was killed.
 
     Raises:
@@ -196,16 +199,16 @@ def to_line(data: Mapping[str, object]) -> str:
     return json.dumps(data, allow_nan=False) + "\n"
 
 
-def write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+def write_lines(path: "str | PathLike[str]", rows: Iterable[Mapping[str, object]]) -> None:
     """Write the file, one object a line."""
-    with path.open("w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.writelines(to_line(row) for row in rows)
 
 
 # --- files of one object --------------------------------------------------------------------------------------------
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: "Path") -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
     Raises:
@@ -222,6 +225,6 @@ def read_document(path: Path) -> dict[str, Any]:
     return data
 
 
-def write_document(path: Path, data: Mapping[str, object]) -> None:
+def write_document(path: "Path", data: Mapping[str, object]) -> None:
     """Write a file that holds one JSON object, indented for people."""
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")

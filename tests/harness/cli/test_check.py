@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from harness.checkers.models import MODELS
 from harness.checkers.object_linearizability import find_contradiction
 from harness.checkers.transactions import ISOLATION_LEVELS
 from harness.checkers.work_limits import _memory_used
-from harness.cli.check import JUDGE_NAMES, LEVEL_NAMES, MODEL_NAMES
+from harness.cli.check_files import JUDGE_NAMES, LEVEL_NAMES, MODEL_NAMES, OPTIONS
 from harness.cli.main import run
+from harness.cli.plain_options import read
+from harness.cli.verbs import run_verb
 from harness.records.history import Event, History
 from harness.report.edn import history_as_edn
 
@@ -296,7 +300,7 @@ def test_a_file_whose_process_is_killed_is_unknown_and_the_others_are_judged(
     real = history_file.judge_file
 
     def killed(path: Path, *more: Any) -> Any:
-        if path.name == "b.jsonl":
+        if Path(path).name == "b.jsonl":
             os.kill(os.getpid(), signal.SIGKILL)
         return real(path, *more)
 
@@ -307,6 +311,57 @@ def test_a_file_whose_process_is_killed_is_unknown_and_the_others_are_judged(
     rows = [row.split(maxsplit=2) for row in capsys.readouterr().out.splitlines()]
     assert [row[1] for row in rows] == ["valid", "unknown", "valid"]
     assert "was killed: did the machine run out of memory?" in rows[1][2]
+
+
+PLAIN_LINES = (
+    "{file} --model register",
+    "--model=register {file} {file} -o json",
+    "{file} - --model lock --no-explain --minimise --output=json",
+    "{file} --model kv --initial 3 --timeout 0.5 --memory 2 --budget 7 --workers 3 --failed-cas ignore",
+    "{file} --model list-append --consistency serializable --timeout 1 --timeout 2",
+)
+OTHER_LINES = (
+    "{file}",
+    "{folder} --model register",
+    "--model register",
+    "{file} --model registers",
+    "{file} --model register --workers 65",
+    "{file} --model register --budget 0",
+    "{file} --model register --timeout 0",
+    "{file} --model register --timeout nan",
+    "{file} --model register --memory inf",
+    "{file} --model register --minimise=1",
+    "{file} --model register --timeout",
+    "{file}x --model register",
+    "{folder}//{name} --model register",
+    "{file} --model register --dir x",
+    "{file} --model register -ojson",
+    "{file} --model register -- {file}",
+    "--help",
+)
+
+
+def test_plain_command_lines_are_read_as_click_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, "a.jsonl", lines(WRITE_THEN_READ))
+    by_click: list[dict[str, Any]] = []
+    monkeypatch.setattr("harness.cli.check.run", lambda **parameters: by_click.append(parameters))
+    for line in PLAIN_LINES:
+        words = line.format(file=path).split()
+        run_verb(["check", *words], in_own_process=False)
+        assert read(OPTIONS, words) == by_click.pop()
+    for line in OTHER_LINES:
+        assert read(OPTIONS, line.format(file=path, folder=tmp_path, name="a.jsonl").split()) is None
+
+
+def test_a_plain_command_line_imports_no_click_and_no_dataclasses(tmp_path: Path) -> None:
+    path = saved(tmp_path, "a.jsonl", lines(WRITE_THEN_READ))
+    program = (
+        "import sys\nbefore = set(sys.modules)\nfrom harness.cli.main import run\n"
+        f"assert run(['check', {str(path)!r}, '--model', 'register'], in_own_process=True) == 0\n"
+        "print([name for name in ('click', 'dataclasses', 'inspect', 'pathlib') if name in sys.modules and name not in before])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_one_client_and_one_function_need_no_name(tmp_path: Path) -> None:
