@@ -302,9 +302,7 @@ def test_a_new_node_with_a_space_in_its_name_can_be_run_as_it_says(
     assert shlex.split(word) == ["./a b.pl"]
 
 
-@pytest.mark.parametrize(
-    ("name", "says"), [("", "names no file"), (".", ". is a folder: name a file")]
-)
+@pytest.mark.parametrize(("name", "says"), [("", "names no file"), (".", ". is a folder: name a file")])
 def test_a_new_node_needs_the_name_of_a_file(
     name: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
