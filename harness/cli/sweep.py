@@ -48,7 +48,11 @@ def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
     """Run one operation once for each message, end and fault, and print which of these points ALGORITHM survived.
 
     Two rivals propose at once, and a dry run lists the messages. Then a crash, a cut and a loss are tried at the sender and at
-    the receiver of each message.
+    the receiver of each message. A log elects its leader first: it is called n1 then, whichever node it is.
+
+    \b
+    consensus sweep paxos -n 3
+    consensus sweep raft -n 3 --fault crash
 
     Exit code: 0 if every point is survived, 1 if a point blocks or violates a promise, 2 if a point was no test.
     """

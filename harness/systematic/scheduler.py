@@ -13,6 +13,8 @@ Theory of operation
    status requests, and the proxy has recorded nothing new. A node's output leaves in the order of its turns, so its messages
    have reached the proxy by then. On a very busy machine they may not have. Then a message appears in another place of the
    order, and a caller that waits for it there finds that it did not come.
+5. The messages of a log are about no variable: those that it sends all the time have to be over first. So its clocks stop, and
+   once nothing is under way any more, the proxy begins to hold.
 
 Rules
 -----
@@ -22,6 +24,7 @@ The scheduler depends on no algorithm: it reads senders, receivers and the names
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Final
 
 from cluster.clients.client import VariableCall
@@ -31,6 +34,7 @@ from harness.records.run_files import RunFiles
 from harness.records.tail import FileTail
 from harness.runs.experiment import Experiment
 from node.contract import NodeId
+from node.instances import LOG_NAME
 
 #: By how much all clocks advance when every node waits for a timer, in seconds, and how often at most.
 _TICK_S: Final = 0.1
@@ -82,8 +86,15 @@ def next_link(
 class MessageScheduler:
     """Delivers the messages about one variable that was not used before. A context manager: its rules end with it."""
 
-    def __init__(self, run: Experiment, variable: str) -> None:
-        self.variable = variable
+    def __init__(self, run: Experiment, variable: str, names: Mapping[NodeId, NodeId]) -> None:
+        """Prepare to hold messages.
+
+        Args:
+            run: the cluster.
+            variable: the variable; `LOG_NAME` for those of a log.
+            names: the name of each node in the operation, in the order of these names.
+        """
+        self.variable, self._names = variable, names
         self._run = run
         self._rules: dict[Link, InstalledRule] = {}
         self._undelivered: dict[Link, deque[MessageStep]] = {}
@@ -94,9 +105,11 @@ class MessageScheduler:
 
     def __enter__(self) -> "MessageScheduler":
         self._set_clocks(0.0)
-        nodes = self._run.nodes
-        for link in ((one, other) for one in nodes for other in nodes if one != other):
-            self._rules[link] = self._run.network.hold([link], variables=self.variable)
+        if self.variable == LOG_NAME:
+            self._settle(self._run.nodes)
+        for one, other in permutations(self._names, 2):
+            link = self._names[one], self._names[other]
+            self._rules[link] = self._run.network.hold([(one, other)], variables=self.variable)
             self._undelivered[link] = deque()
         return self
 
@@ -119,8 +132,8 @@ class MessageScheduler:
 
         The iteration ends when no message is left and every call has its outcome, or after `_TICKS_MAX` clock advances.
         """
-        nodes = self._run.nodes
-        self._settle(nodes)
+        nodes = tuple(self._names.values())
+        self._settle(self._run.nodes)
         for _ in range(_TICKS_MAX):
             while any(self._undelivered.values()):
                 round_ = Counter({link: len(queue) for link, queue in self._undelivered.items() if queue})
@@ -137,12 +150,12 @@ class MessageScheduler:
                 return
             self._clock_advance_s += _TICK_S
             self._set_clocks(0.0)
-            self._settle(nodes)
+            self._settle(self._run.nodes)
 
     def _deliver(self, link: Link) -> None:
         self._undelivered[link].popleft()
         self._rules[link].release(1)
-        self._settle([link[1]])
+        self._settle([node for node, name in self._names.items() if name == link[1]])
 
     def _settle(self, nodes: Sequence[NodeId]) -> None:
         """Wait until the last message has had its effect on these nodes, by item 4 of the theory of operation."""
@@ -156,11 +169,14 @@ class MessageScheduler:
         self._run.network.flush()
         found = False
         for record in self._record.new_objects():
-            link = (record["from"], record["to"])
-            if record["variable"] == self.variable and link in self._rules and "of" not in record:
+            between_nodes = record["from"] in self._names and record["to"] in self._names
+            if record["variable"] != self.variable or "of" in record or not between_nodes:
+                continue
+            link = self._names[record["from"]], self._names[record["to"]]
+            if link in self._rules:
                 self._counts[link, record["type"]] += 1
                 self._undelivered[link].append(MessageStep(*link, record["type"], self._counts[link, record["type"]]))
-                found = True
+            found = True
         return found
 
     def _set_clocks(self, rate: float) -> None:

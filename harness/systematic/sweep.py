@@ -21,6 +21,10 @@ each of these calls must be answered. Then the node that the fault hit comes bac
 - **was no test** if its message did not come, or the receipt of its fault does not show that the fault bit;
 - else it is **survived**.
 
+A log needs time to elect its leader, and in a sweep the clocks stand still. So each point waits first until the cluster has a
+leader and all nodes have applied the same. In the points the leader is called n1, whichever node it is, and the others follow it
+in the order of the spec. So one client proposes at the leader, and its rival at a follower.
+
 Rules
 -----
 1. The sweep depends on no algorithm, and expects no point to have a certain outcome.
@@ -37,12 +41,16 @@ from typing import Final, NamedTuple
 from cluster.clients.client import VariableCall
 from cluster.clients.outcomes import NotKnown, Ok, Outcome
 from cluster.errors import AlgorithmFailed, ConsensusError
+from harness.checkers.invariants import invariants
+from harness.checkers.replicas import agreement
 from harness.checkers.verdict import VerdictStatus
 from harness.faults.active import ReceiptBuilder
 from harness.records.jsonable import write_document
+from harness.records.links import Link
 from harness.runs.experiment import Experiment
 from harness.runs.workers import as_done, threads_of
 from harness.systematic.scheduler import MessageScheduler, MessageStep
+from harness.systematic.settled_log import settled_order
 from harness.systematic.sweep_points import (
     COLOURS,
     LinkEnd,
@@ -57,7 +65,8 @@ from harness.systematic.sweep_points import (
 )
 from harness.virtual.first_try import broken_contract
 from node.algorithms import load_algorithm
-from node.contract import BadInput, NodeId
+from node.contract import NodeId
+from node.instances import LOG_NAME
 
 #: How long a call that must be answered may take, in seconds.
 DEADLINE_S: Final = 1.5
@@ -72,11 +81,7 @@ _BATCH_SIZE: Final = 24
 _TRIES: Final = 3
 
 #: The verdicts on the whole record that count. Fault tolerance is judged at each point.
-JUDGED: Final = ("contract", "coherence", "conflict resolution", "no decoherence")
-
-
-class NoSweep(BadInput):
-    """The algorithm cannot be swept. Nothing was started."""
+JUDGED: Final = ("contract", "coherence", "conflict resolution", "no decoherence", "agreement", "invariants")
 
 
 class SweepFailed(ConsensusError):
@@ -102,15 +107,24 @@ class _PointCluster:
     deadline_s: float
     proposers: tuple[NodeId, ...]
     count: int = field(default=0)
+    names: dict[NodeId, NodeId] = field(default_factory=dict)
+    """By node: what it is called in the points. The order is that of these names."""
+
+    @property
+    def _real(self) -> dict[NodeId, NodeId]:
+        return {name: node for node, name in self.names.items()}
 
     def try_point(self, point: Point | None) -> _Trial:
         """Run the operation on a new variable, with the fault of `point`, or without a fault, and judge it."""
         self.count += 1
         variable = f"point-{self.count}"
+        keeps_log = load_algorithm(self.run.algorithm).keeps_log
+        order = settled_order(self.run) if keeps_log else self.run.nodes
+        self.names = dict(zip(order, self.run.nodes, strict=True))
         began_ns = time.monotonic_ns()
-        with MessageScheduler(self.run, variable) as scheduler:
+        with MessageScheduler(self.run, LOG_NAME if keeps_log else variable, self.names) as scheduler:
             calls = {
-                node: self.run.begin_propose(variable, COLOURS[place % 2], node, _OPERATION_TIMEOUT_S)
+                node: self.run.begin_propose(variable, COLOURS[place % 2], self._real[node], _OPERATION_TIMEOUT_S)
                 for place, node in enumerate(self.proposers)
             }
             messages: list[MessageStep] = []
@@ -137,8 +151,8 @@ class _PointCluster:
 
     def _inject(self, scheduler: MessageScheduler, point: Point) -> Callable[[], object]:
         """Inject the fault of a point, and return the function that heals it."""
-        node, message, faults = point.node, point.message, self.run.faults
-        under_way = [(node, peer) for peer in self.run.nodes if peer != node]
+        node, message, faults = self._real[point.node], point.message, self.run.faults
+        under_way = [(point.node, peer) for peer in self.run.nodes if peer != point.node]
         match point.fault:
             case PointFault.CRASH:
                 faults.kill(node)
@@ -148,13 +162,14 @@ class _PointCluster:
                 return faults.isolate(node).heal
             case PointFault.LOSS:
                 links = under_way if point.end is LinkEnd.SENDER else [message.link]
-                receipt = faults.begin("loss", links_disturbed=links, message=str(message))
-                self._lose(scheduler, receipt, point)
+                real = [(self._real[sender], self._real[receiver]) for sender, receiver in links]
+                receipt = faults.begin("loss", links_disturbed=real, message=str(message))
+                self._lose(scheduler, receipt, links, point)
                 return lambda: None
         raise AssertionError(point.fault)
 
-    def _lose(self, scheduler: MessageScheduler, receipt: ReceiptBuilder, point: Point) -> None:
-        lost = scheduler.lose(receipt.links_disturbed, None if point.end is LinkEnd.SENDER else 1)
+    def _lose(self, scheduler: MessageScheduler, receipt: ReceiptBuilder, links: list[Link], point: Point) -> None:
+        lost = scheduler.lose(links, None if point.end is LinkEnd.SENDER else 1)
         receipt.evidence["discarded"] = lost  # counted by the proxy
         receipt.bit = lost > 0
         receipt.end()
@@ -166,12 +181,12 @@ class _PointCluster:
         run, present = self.run, [node for node in self.run.nodes if node != away]
         colours = {node: COLOURS[place % 2] for place, node in enumerate(self.proposers) if node != away}
         proposals = {
-            node: run.begin_propose(variable, colour, node, self.deadline_s)
+            node: run.begin_propose(variable, colour, self._real[node], self.deadline_s)
             for node, colour in (colours or {present[-1]: COLOURS[0]}).items()
         }
         self._wait(list(proposals.values()), _PROPOSALS_ALONE_S)
         decided = any(isinstance(call.outcome, Ok) for call in proposals.values())
-        queries = {node: run.begin_query(variable, node, self.deadline_s) for node in present}
+        queries = {node: run.begin_query(variable, self._real[node], self.deadline_s) for node in present}
         run.settle(*proposals.values(), *queries.values())
         answers = [PointAnswer(node, "propose", _outcome(call), must_answer=True) for node, call in proposals.items()]
         answers += [
@@ -188,7 +203,7 @@ class _PointCluster:
         if away is None:
             return []
         decided = any(one.value is not None for one in before)
-        outcome = self.run.query(variable, away, self.deadline_s)
+        outcome = self.run.query(variable, self._real[away], self.deadline_s)
         return [
             PointAnswer(
                 f"with {away} back", "query", outcome, must_answer=decided, after_decision=decided, after_return=True
@@ -242,16 +257,9 @@ class Sweeper:
             progress: called after each point with the number of points that are done, and of all points.
 
         Raises:
-            NoSweep: the algorithm keeps a log.
             AlgorithmFailed: the algorithm fails by itself.
             SweepFailed: the operation does not succeed without a fault.
         """
-        if load_algorithm(self.algorithm).keeps_log:
-            raise NoSweep(
-                f"{self.algorithm} keeps a log, which elects its leader by time, and in a sweep the clocks stand still: "
-                f"`consensus explore {self.algorithm}` takes every order, loss and crash in its place, and "
-                f"`consensus crashpoints {self.algorithm}` every write of a disk"
-            )
         if (why := broken_contract(self.algorithm)) is not None:
             raise AlgorithmFailed(f"{self.algorithm} breaks its contract, even without a fault: {why}")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -270,9 +278,7 @@ class Sweeper:
             progress(done, len(todo))
 
         with threads_of(self.workers, "sweep") as pool:
-            futures = [
-                pool.submit(self._run_batch, f"points-{at}", batch, one_more) for at, batch in enumerate(batches)
-            ]
+            futures = [pool.submit(self.run_batch, f"points-{at}", batch, one_more) for at, batch in enumerate(batches)]
             for future in as_done(futures):
                 future.result()
             for tried, seen in (future.result() for future in futures):
@@ -311,9 +317,10 @@ class Sweeper:
             )
         return messages
 
-    def _run_batch(
-        self, name: str, batch: Sequence[Point], done: Callable[[], None]
+    def run_batch(
+        self, name: str, batch: Sequence[Point], done: Callable[[], object] = bool
     ) -> tuple[list[PointResult], list[str]]:
+        """Try points on one cluster, in the folder `name`. Return their results, and what the checkers found."""
         experiment, results = self._experiment(name), []
         with experiment as run:
             cluster = self._cluster(run)
@@ -324,7 +331,10 @@ class Sweeper:
                         break
                 results.append(PointResult(point, outcome, why, variable, run.folder))
                 done()
-        verdicts = experiment.judge(sweep=[result.to_json() for result in results])
+        verdicts = dict(experiment.judge(sweep=[result.to_json() for result in results]))
+        if load_algorithm(self.algorithm).keeps_log:
+            evidence = experiment.evidence(faults_expected=True)
+            verdicts |= {"agreement": agreement(evidence), "invariants": invariants(evidence)}
         return results, [
             f"{property_}: {verdicts[property_].evidence} ({name})"
             for property_ in JUDGED
