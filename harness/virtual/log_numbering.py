@@ -1,6 +1,6 @@
 """Encodes the state of a cluster that keeps a log: the facts that `numbering.py` does not have, and what a node's state says."""
 
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from harness.checkers.leader_rules import ELECTION_SAFETY, BrokenRule, LeaderLogs
 from harness.virtual.bounds import Bounds
@@ -13,9 +13,12 @@ from harness.virtual.steps import (
     Packet,
     plain,
 )
-from node.contract import NodeId, Request
+from node.contract import Algorithm, NodeId, Request
 from node.log_contract import Effect, LeaderMessage, LogAlgorithm, Record
 from node.quorum import Ballot
+
+#: How many replicas of a node, each in another state, are kept to be asked again.
+_REPLICAS_MAX: Final = 1_000
 
 # --- facts --------------------------------------------------------------------------------------------------------------
 
@@ -99,6 +102,7 @@ class LogNumbering(Numbering):
         """Masks of facts of which at most one may hold."""
         self._rounds_max = bounds.ballots  # each ballot that begins has a round of at most one more than those before
         self._asks = bounds.queries > 0
+        self._replicas: list[dict[int, Algorithm | None]] = [{} for _ in self.members]
         self._booted = [VirtualNode(algorithm, member, self.members, bounds.fault_model) for member in self.members]
 
     def freeze(self, node: VirtualNode) -> NodeState:
@@ -124,9 +128,7 @@ class LogNumbering(Numbering):
     def note_effects(self, place: int, number: int, packets: int) -> None:
         """Find out which effect packets to a node have on it in one of its states."""
         self.known[place][number] |= packets
-        node = self._booted[place]
-        thaw_log_node(node, self.states[place][number])
-        replica = node.instance
+        replica = self._replica(place, number)
         if not isinstance(replica, LogAlgorithm):
             return
         is_last_round = replica.promised.round >= self._rounds_max
@@ -144,6 +146,17 @@ class LogNumbering(Numbering):
                         self.over_until_boot[place][number] |= bit
                     case Effect.SAME_ANSWER if is_last_round:
                         self.same[place][number] |= bit
+
+    def _replica(self, place: int, number: int) -> Algorithm | None:
+        """Return the replica of a node in one of its states, only to ask it."""
+        kept = self._replicas[place]
+        if number not in kept:
+            if len(kept) >= _REPLICAS_MAX:
+                kept.clear()
+            node = self._booted[place]
+            thaw_log_node(node, self.states[place][number])
+            kept[number] = node.instance
+        return kept[number]
 
     def _register(self, fact: object, bit: int) -> None:
         super()._register(fact, bit)

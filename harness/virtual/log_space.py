@@ -114,6 +114,8 @@ class LogSpace(ClusterSpace):
         self._alike = set(algorithm.interchangeable(self.members, ())) == set(self.members)
         self._keeps: dict[tuple[int, int], bool] = {}
         """By what leaders have said, and a disk: whether they keep all rules."""
+        self._wrote: dict[tuple[int, int, Step], int] = {}
+        """By place, node state and step: in which of its turns the node commits something, as bits."""
         self._adds: list[dict[int, int]] = [{} for _ in self.members]
         """By place and view: what `_repeatable` returns."""
 
@@ -316,7 +318,10 @@ class LogSpace(ClusterSpace):
     def _tries(self, place: int, number: int, step: Step, add: int, crash: int) -> Iterator[NodeMove]:
         yield from super()._tries(place, number, step, add, crash)
         if crash:
-            for turn in range(len(self._try(place, number, step).steps)):
+            wrote = self._wrote.get((place, number, step), 0)  # none if its code has failed
+            for turn in range(wrote.bit_length()):
+                if not wrote >> turn & 1:
+                    continue  # without a commit, a crash after the turn does the same
                 move = self._try(place, number, step, add | crash, ~turn)
                 if move.steps:
                     yield move
@@ -335,7 +340,7 @@ class LogSpace(ClusterSpace):
         facts: list[object] = []
         crash_in = None if crash_after is None or crash_after >= 0 else ~crash_after
         try:
-            turns, promised = 0, before.promised
+            turns, wrote, promised = 0, 0, before.promised
             inputs = list(step.steps) if isinstance(step, InARow) else [step]
             while inputs or node.core.to_itself:
                 if turns >= OWN_TURNS_MAX:
@@ -350,6 +355,7 @@ class LogSpace(ClusterSpace):
                     node.crashes_in_turn = CrashMoment.EARLY
                 steps.append(each)
                 outcome = perform(node, each)
+                wrote |= node.wrote << turns
                 turns += 1
                 promised = node.instance.promised if isinstance(node.instance, LogAlgorithm) else promised
                 facts.extend(self._facts_of_output(outcome))
@@ -360,6 +366,7 @@ class LogSpace(ClusterSpace):
                     break
                 if turns - 1 == crash_in:
                     return NodeMove(0, 0, ())  # nothing leaves early in that turn
+            self._wrote.setdefault((place, number, step), wrote)  # first it is tried without a crash
             if not node.up and self._merges and not self.bounds.lose_disk:
                 steps.append(Recover(node.id))
                 facts.extend(self._facts_of_output(node.boot()))
