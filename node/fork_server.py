@@ -8,7 +8,7 @@ Rules
 1. A forked process is a child of the *launcher*, not of this server: CLONE_PARENT. So the launcher reaps it, and the kernel kills
    it with the launcher (`node.launcher.die_with`), as if the launcher had started it.
 2. The server has one thread, no zmq context, no connection to a database and no code of a user. What it has is what a fresh
-   process has after its imports.
+   process has after its imports, and after it has read the declarations of its messages and made a parser of arguments.
 3. Only modules of this project are imported here, also those of the algorithm and the machines that the spec of the first nodes
    names. An algorithm or a machine of a user is imported by the forked process, so it is always read anew.
 4. If the file of a module that is imported here has changed since, the server ends instead of forking, and the launcher starts
@@ -27,6 +27,7 @@ is a line with `pid`, after the process has become what the request says; or wit
 the errno of a fork that failed.
 """
 
+import argparse
 import ctypes
 import fcntl
 import gc
@@ -51,6 +52,7 @@ from node.launcher import die_with
 from node.machines import BUILT_IN as MACHINES
 from node.machines import DEFAULT
 from node.settings import BadSpec, load
+from node.wire import Codec
 
 #: What a node imports.
 _NODE: Final = "node.__main__"
@@ -113,6 +115,7 @@ class ForkServer:
         self._connection = connection
         self._lines = connection.makefile("rb")
         self._files: dict[str, tuple[int, int]] = {}
+        _make_a_parser()
         self._warm((_NODE,), began_ns)
 
     def next_process(self) -> str | None:
@@ -183,8 +186,16 @@ def _modules_of_node(command: list[str]) -> Iterator[str]:
         return
     module, _, name = ALGORITHMS.get(settings.algorithm, settings.algorithm).partition(":")
     yield module
-    if getattr(getattr(sys.modules.get(module), name, None), "keeps_log", False):
+    algorithm = getattr(sys.modules.get(module), name, None)
+    with suppress(Exception):  # as above
+        Codec("", algorithm.messages)  # type: ignore[union-attr]  # the codecs of the classes are kept
+    if getattr(algorithm, "keeps_log", False):
         yield from (MACHINES.get(each, each).partition(":")[0] for each in settings.machines or DEFAULT)
+
+
+def _make_a_parser() -> None:
+    """Have argparse import and compile what it needs: that is a sixth of what a forked process costs to start."""
+    argparse.ArgumentParser(prog="").add_argument("--parent", type=int, help="")
 
 
 def _file_stamp(path: str) -> tuple[int, int]:

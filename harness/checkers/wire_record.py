@@ -65,8 +65,11 @@ class SentMessage:
 
 def as_ballot(data: object) -> Ballot | None:
     """Return the ballot that a record or a disk holds as a pair; None if `data` is not such a pair."""
-    match data:
-        case [int(round_), str(node)]:
+    if (
+        isinstance(data, list | tuple) and len(data) == 2
+    ):  # no pattern, because this runs several times for each message
+        round_, node = data
+        if isinstance(round_, int) and isinstance(node, str):
             return Ballot(round_, node)
     return None
 
