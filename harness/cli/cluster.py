@@ -14,7 +14,7 @@ from cluster.folder_lock import FolderLock, claim_cluster, lock_holder
 from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_mark, refresh_mark
 from cluster.outliving import end_running_nodes, running_nodes
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.convention import exit_interrupted, print_json, print_stderr, shown_path, verb
+from harness.cli.convention import consensus_in, exit_interrupted, print_json, print_stderr, shown_path, verb
 from harness.cli.judged_session import judgement, session_since
 from harness.cli.parameters import algorithm_parameter, folder_of, settings_option
 from harness.cli.system_options import answers_option, disk_option, system_option, system_under_test
@@ -159,7 +159,8 @@ def _up_system(
 
     def print_ready(_lost: list[str]) -> None:
         asking = f"Clients ask {workload} until `consensus down`. " if workload else ""
-        following = "Next: consensus ps; consensus kill n1" if detach else "Ctrl-C ends them."
+        ours = consensus_in(root)
+        following = f"Next: {ours} ps; {ours} kill n1" if detach else "Ctrl-C ends them."
         print_stderr(f"{count(nodes, f'{system.name} node')} up. {asking}{following}")
         if as_json:
             print_json(folder=str(root), system=system.to_json(), up=nodes, run=str(spec.folder))
@@ -208,8 +209,9 @@ def _launch(
             print_stderr(f"consensus: {line}")
         up_count = len(spec.present_nodes()) - len(lost)
         first = "put owner alice" if load_algorithm(spec.settings.algorithm).keeps_log else "propose colour blue"
-        on_ctrl_c = "Ctrl-C ends the supervisor; `consensus down` ends them." if outliving else "Ctrl-C ends them."
-        following = f"Next: consensus ps; consensus {first}" if detach else on_ctrl_c
+        ours = consensus_in(spec.root)
+        on_ctrl_c = f"Ctrl-C ends the supervisor; `{ours} down` ends them." if outliving else "Ctrl-C ends them."
+        following = f"Next: {ours} ps; {ours} {first}" if detach else on_ctrl_c
         print_stderr(f"{count(up_count, f'{spec.settings.algorithm} node')} up. {following}")
         if up_count < majority(len(spec.present_nodes())):
             print_stderr(

@@ -11,6 +11,8 @@ Rules
    terminated; 254 bad arguments; 255 internal error.
 """
 
+import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -145,3 +147,9 @@ def _output_option() -> click.Option:
 def shown_path(path: Path) -> str:
     """Return a path for people: relative to the current folder if it lies below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def consensus_in(root: Path) -> str:
+    """Return what a command about a folder begins with: `consensus`, and `--dir` unless that is the usual folder."""
+    usual = Path(os.environ.get("CONSENSUS_DIR") or ".consensus").absolute()
+    return "consensus" if root == usual else f"consensus --dir {shlex.quote(shown_path(root))}"

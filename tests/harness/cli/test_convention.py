@@ -14,7 +14,7 @@ import click
 import pytest
 
 from harness.cli import links
-from harness.cli.convention import EXIT_BAD_ARGUMENTS, EXIT_VIOLATED, Verb, VerbGroup
+from harness.cli.convention import EXIT_BAD_ARGUMENTS, EXIT_VIOLATED, Verb, VerbGroup, consensus_in
 from harness.cli.main import run
 from harness.cli.verbs import cli
 from tests.end_to_end.hand import run_in_this_process
@@ -336,3 +336,14 @@ def test_a_current_folder_that_was_removed_is_no_bug(
 )
 def test_heal_says_what_each_fault_struck(fault: str, arguments: dict[str, Any], said: str) -> None:
     assert links.fault_of(fault, arguments) == said
+
+
+def test_a_command_that_comes_next_names_the_folder_unless_it_is_the_usual_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONSENSUS_DIR", raising=False)
+    assert consensus_in(tmp_path / ".consensus") == "consensus"
+    assert consensus_in(tmp_path / "my lab") == "consensus --dir 'my lab'"
+    monkeypatch.setenv("CONSENSUS_DIR", "my lab")
+    assert consensus_in(tmp_path / "my lab") == "consensus"
