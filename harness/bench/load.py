@@ -151,17 +151,18 @@ class ConnectionLoad:
         self.client, self.number, self.in_flight, self.begin = client, number, in_flight, begin
         self.left, self.due, self.every_s = most, due, every_s
         self.exhausted = False
-        self.calls: deque[tuple[float, LogCall]] = deque()  # each with the time at which it began
+        self.calls: deque[tuple[float, LogCall]] = deque()  # each with the time at which it began, or was due
 
     def fill(self, now: float) -> None:
         """Begin calls until as many are in flight as should be, and send them."""
         while len(self.calls) < self.in_flight and not self.finished and now >= self.due:
+            began = self.due if self.every_s else now  # a call that begins late is late, whoever kept it
             self.due += self.every_s
             call = self.begin(self.client, self.number)
             if call is None:
                 self.exhausted = True
             else:
-                self.calls.append((now, call))
+                self.calls.append((began, call))
                 self.left = None if self.left is None else self.left - 1
         self.client.send(now)
 

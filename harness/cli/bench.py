@@ -55,20 +55,39 @@ def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
     "--seconds", type=FloatRange(0.2, 600), default=4.0, show_default=True, help="Seconds of each part of a round."
 )
 @click.option("--acts", type=click.IntRange(2), default=60, show_default=True, help="How many acts are measured.")
-def page_(nodes: int, rounds: int, seconds: float, acts: int, as_json: bool) -> None:
+@click.option(
+    "--messages",
+    "messages_per_s",
+    type=FloatRange(1, 100_000),
+    default=2000.0,
+    show_default=True,
+    help="Offer as many puts as make so many messages a second.",
+)
+@click.option("--per-second", "puts_per_s", type=FloatRange(1, 100_000), help="Offer so many puts a second instead.")
+def page_(
+    nodes: int,
+    rounds: int,
+    seconds: float,
+    acts: int,
+    messages_per_s: float,
+    puts_per_s: float | None,
+    *,
+    as_json: bool,
+) -> None:
     """Measure the live page in headless Chromium: its start, frames, acts, and what it costs the cluster.
 
-    The floor is the same client beside no page, in the same run. The messages are those of one client that waits for each put.
+    The floor is the same load beside no page, in the same run. There are two loads: puts that begin at their times, so many a
+    second, and one client that waits for each put. Frames are counted under the first.
 
     For example: consensus bench page --rounds 5
     """
-    from harness.bench.page import page as measure  # noqa: PLC0415 - see harness.cli.verbs
+    from harness.bench import page as bench_page  # noqa: PLC0415 - see harness.cli.verbs
 
-    row = measure(nodes, rounds, seconds, acts, print_stderr)
+    row = bench_page.page(nodes, rounds, seconds, acts, messages_per_s, puts_per_s, print_stderr)
     if as_json:
         print_json(rows=[row])
         return
-    print(f"{count(nodes, 'multipaxos node')}, {count(row['messages_per_s'], 'message')} a second")
+    print(f"{count(nodes, 'multipaxos node')}, {count(round(row['messages_per_s']), 'message')} a second")
     print(f"  frames a second        {row['frames_per_s']:.1f}")
     print(
         f"  an act shows after     p50 {row['act_p50_ms']:.0f} ms, p99 {row['act_p99_ms']:.0f} ms, of {count(row['acts'], 'act')}"
@@ -76,10 +95,22 @@ def page_(nodes: int, rounds: int, seconds: float, acts: int, as_json: bool) -> 
     print(
         f"  from the command on    {row['start_ms']} ms until the page is usable, {row['nodes_up_ms']} ms until all nodes are up"
     )
-    print(f"  the page's server      {row['server_core_share']:.0%} of a core")
-    print(f"  puts a second          {row['alone_puts_per_s']:.0f} without a page")
-    print(f"    with its server      {row['server_puts_per_s']:.0f}, {row['server_loss']:.0%} fewer")
-    print(f"    with a browser, too  {row['browser_puts_per_s']:.0f}, {row['browser_loss']:.0%} fewer")
+    names = dict(zip(bench_page.PARTS, ("without a page", "with its server", "with a browser, too"), strict=True))
+    print(f"  puts a second, of {row['offered_puts_per_s']:.0f} that are offered")
+    for part, name in names.items():
+        fewer = f", {row[f'{part}_offered_loss']:.0%} fewer" if part != "alone" else ""
+        p50_ms, p99_ms = row[f"{part}_offered_p50_ms"], row[f"{part}_offered_p99_ms"]
+        print(
+            f"    {name:20} {row[f'{part}_offered_puts_per_s']:.0f}{fewer}; each takes p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms"
+        )
+    print("  puts a second of a client that waits for each")
+    for part, name in names.items():
+        fewer = f", {row[f'{part}_loss']:.0%} fewer" if part != "alone" else ""
+        print(f"    {name:20} {row[f'{part}_puts_per_s']:.0f}{fewer}")
+    print("  shares of a core, under the load that is offered")
+    for part, name in names.items():
+        shares = ((who, row.get(f"{part}_{who}_core_share")) for who in ("cluster", "server", "browser"))
+        print(f"    {name:20} {', '.join(f'{who} {share:.0%}' for who, share in shares if share is not None)}")
 
 
 @bench.command("check")
