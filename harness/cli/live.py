@@ -15,9 +15,10 @@ from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, new_or_known
 from harness.cli.convention import print_stderr, verb
 from harness.cli.live_beside import beside_folder, both_boot, check_alike, run_beside, shared_acts, twin_beside
-from harness.cli.live_page import page_of_cluster, serve_page, stop_cluster
+from harness.cli.live_page import Announcement, page_of_cluster, serve_page, stop_cluster
 from harness.cli.live_twin import find_twin, open_twin
 from harness.cli.parameters import algorithm_parameter
+from harness.page.address import PageAddress
 from harness.records.run_folders import SYSTEM_NAME, NoSuchRun, find_run
 from node.algorithms import UnknownAlgorithm, load_algorithm
 
@@ -80,14 +81,12 @@ def live(
     if twin is not None and seed is not None:
         raise Mistake("a virtual cluster draws nothing: leave out --seed")
     run = None if twin is not None else _run_named(root, algorithm)
-    if port:  # one that is in use is refused before a cluster is started
-        from harness.page.server import listening  # noqa: PLC0415 - the web server is for the page alone
-
-        listening(port).close()
+    address = PageAddress(port)  # a port that is in use is refused before a cluster is started
+    announcement = Announcement(address.url, show=show, as_json=as_json)
     with ExitStack() as ending:
         view: PageView
         do: Do | None
-        boot: Callable[[], None] = _nothing
+        boot: Callable[[], None] | None = None
         other: tuple[PageView, Do | None] | None = None
         if twin is not None:
             view, do = open_twin(root, twin)
@@ -96,42 +95,50 @@ def live(
             view, do = ending.enter_context(_recorded(run))
             other = (run_beside(root, view, beside), None) if beside else None
         else:
-            view, do, boot = ending.enter_context(_cluster(root, nodes, algorithm, seed, beside))
+            early = None if beside else announcement  # a second cluster may still be refused
+            view, do, boot = ending.enter_context(_cluster(root, nodes, algorithm, seed, beside, early))
             if beside:
                 second = beside_folder(root)
                 known = len(view.about["nodes"]), beside, seed
-                other_view, other_do, boot_other = ending.enter_context(_cluster(second, *known, None))
+                other_view, other_do, boot_other = ending.enter_context(_cluster(second, *known))
                 other, boot = (other_view, other_do), both_boot(boot, boot_other)
         if other is not None and do is not None and other[1] is not None:
             both = ending.enter_context(shared_acts((view, do), (other[0], other[1])))
             do, other = both.acts[0], (other[0], both.acts[1])
         if read_only:
             do, other = None, other and (other[0], None)
-        serve_page(view, do, port, show=show, as_json=as_json, boot=boot, beside=other)
+        serve_page(view, do, address, announcement, boot=boot, beside=other)
 
 
 @contextmanager
 def _cluster(
-    root: Path, nodes: int | None, algorithm: str | None, seed: int | None, beside: str | None
-) -> "Iterator[tuple[PageView, Do, Callable[[], None]]]":
-    """Yield the view of the cluster that is up in `root`, or of a new one, with its acts, and what boots it."""
+    root: Path,
+    nodes: int | None,
+    algorithm: str | None,
+    seed: int | None,
+    beside: str | None = None,
+    announcement: Announcement | None = None,
+) -> "Iterator[tuple[PageView, Do, Callable[[], None] | None]]":
+    """Yield the view of the cluster that is up in `root`, or of a new one, with its acts, and what boots it.
+
+    The page of a new one is announced at once. A browser starts while the modules of the page are loaded.
+    """
     if _is_up(root, nodes, algorithm, seed):
         with page_of_cluster(root) as (view, do):
             _check_beside(beside, view)
-            yield view, do, _nothing
+            yield view, do, None
         return
-    with _new(root, nodes, algorithm, seed) as (spec, boot), page_of_cluster(root, spec) as (view, do):
-        _check_beside(beside, view)
-        yield view, do, boot
+    with _new(root, nodes, algorithm, seed) as (spec, boot):
+        if announcement is not None:
+            announcement.make()
+        with page_of_cluster(root, spec) as (view, do):
+            _check_beside(beside, view)
+            yield view, do, boot
 
 
 def _check_beside(beside: str | None, view: "PageView") -> None:
     if beside is not None:
         check_alike(load_algorithm(view.about["algorithm"]), load_algorithm(beside))
-
-
-def _nothing() -> None:
-    """Boot nothing."""
 
 
 def _is_up(root: Path, nodes: int | None, algorithm: str | None, seed: int | None) -> bool:

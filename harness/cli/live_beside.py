@@ -66,11 +66,11 @@ def shared_acts(one: "tuple[PageView, Do]", other: "tuple[PageView, Do]") -> "It
         both.close()
 
 
-def both_boot(one: Callable[[], None], other: Callable[[], None]) -> Callable[[], None]:
-    """Return what boots both clusters."""
+def both_boot(one: Callable[[], None] | None, other: Callable[[], None] | None) -> Callable[[], None]:
+    """Return what boots those of two clusters that are to be booted."""
 
     def boot() -> None:
-        one()
-        other()
+        for each in filter(None, (one, other)):
+            each()
 
     return boot

@@ -2,7 +2,6 @@
 
 import threading
 import time
-import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from cluster.errors import NotUp
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import print_json, print_stderr, shown_path
 from harness.cli.judged_session import judgement, session_since
+from harness.page.address import PageAddress
 from harness.records.run_folders import SYSTEM_NAME
 
 if TYPE_CHECKING:
@@ -29,17 +29,45 @@ def show_page(root: Path, *, ends: bool) -> None:
         if ends:
             ending.callback(stop_cluster, root)
         view, do = ending.enter_context(page_of_cluster(root))
-        serve_page(view, do, 0, show=True, as_json=False)
+        address = PageAddress()
+        serve_page(view, do, address, Announcement(address.url, show=True))
+
+
+class Announcement:
+    """Says where the page is, once, and opens it in the browser if wanted."""
+
+    def __init__(self, url: str, *, show: bool, as_json: bool = False, without: str = "") -> None:
+        """Prepare to say it. `without` says what else helps if there is no browser."""
+        self._url, self._show, self._as_json, self._without = url, show, as_json, without
+        self._is_made = False
+
+    def make(self) -> None:
+        """Print the address, and open it. The server may not run yet: a browser waits for it."""
+        if self._is_made:
+            return
+        self._is_made = True
+        if self._as_json:
+            print_json(url=self._url)
+        else:
+            print(self._url, flush=True)
+        if self._show:  # in a thread, since a browser in a terminal returns when it is left
+            threading.Thread(target=self._open, name="browser", daemon=True).start()
+
+    def _open(self) -> None:
+        import webbrowser  # noqa: PLC0415 - only --open needs it
+
+        if not webbrowser.open(self._url):
+            other = f", {self._without}" if self._without else ""
+            print_stderr(f"no browser could be started: open the address above yourself{other}")
 
 
 def serve_page(
     view: "PageView",
     do: "Do | None",
-    port: int,
+    address: PageAddress,
+    announcement: Announcement,
     *,
-    show: bool,
-    as_json: bool,
-    boot: Callable[[], None] = lambda: None,
+    boot: Callable[[], None] | None = None,
     beside: "tuple[PageView, Do | None] | None" = None,
 ) -> None:
     """Serve the page until a signal comes.
@@ -47,38 +75,24 @@ def serve_page(
     Args:
         view: what the page shows.
         do: does its acts; None: it is only read.
-        port: the port; 0 for a free one.
-        show: whether to open the browser.
-        as_json: whether to print the address as JSON.
-        boot: is called once the page can be opened.
+        address: where the page is.
+        announcement: says so, if it has not yet.
+        boot: boots what the page shows. A browser that loads the page goes first: both would take twice as long at once.
         beside: a second view, which is shown beside the first, and what does its acts.
     """
     from harness.page.server import PageServer  # noqa: PLC0415 - the web server is for the page alone
 
-    server = PageServer(view, do, port, beside=beside)
+    server = PageServer(view, do, address, beside)
     server.start()
     try:
-        show_address(server.url, show=show, as_json=as_json, boot=boot)
+        announcement.make()
+        print_stderr("Ctrl-C ends the page")
+        if boot is not None:
+            server.wait_for_browser()
+            boot()
+        threading.Event().wait()
     finally:
         server.close()
-
-
-def show_address(
-    url: str, *, show: bool, as_json: bool = False, without: str = "", boot: Callable[[], None] = lambda: None
-) -> None:
-    """Print where the page is, open it in the browser if wanted, call `boot`, and wait for a signal.
-
-    `without` says what else helps if there is no browser.
-    """
-    if as_json:
-        print_json(url=url)
-    else:
-        print(url, flush=True)
-    if show and not webbrowser.open(url):
-        print_stderr(f"no browser could be started: open the address above yourself{without and f', {without}'}")
-    print_stderr("Ctrl-C ends the page")
-    boot()
-    threading.Event().wait()
 
 
 @contextmanager

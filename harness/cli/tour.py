@@ -1,6 +1,7 @@
 """`consensus tour`: the article in chapters, acted out on real processes while its reader watches."""
 
 import sys
+import threading
 import webbrowser
 from contextlib import closing, suppress
 from pathlib import Path
@@ -91,19 +92,22 @@ def _can_show() -> bool:
 
 def _serve(root: Path, chapter: str | None, port: int, *, show: bool) -> None:
     """Serve the page of the tour until Ctrl-C."""
-    from harness.cli.live_page import show_address  # noqa: PLC0415 - the web server is for the page alone
+    from harness.cli.live_page import Announcement  # noqa: PLC0415 - the web server is for the page alone
+    from harness.page.address import PageAddress  # noqa: PLC0415
     from harness.page.server import PageServer  # noqa: PLC0415
     from harness.page.tour_page import TourPage  # noqa: PLC0415
     from harness.records.run_folders import new_folder  # noqa: PLC0415 - see harness.cli.verbs
 
     with closing(TourPage(lambda name: new_folder(root, name))) as page:
-        server = PageServer(page.view, page.do, port)
+        server = PageServer(page.view, page.do, PageAddress(port))
         page.on_view = server.show
         server.start()
         with closing(server):
             ends_with_its_user()
             address = server.url + (f"#chapter={chapter}" if chapter else "")
-            show_address(address, show=show, without="or `consensus tour --text` tells it here")
+            Announcement(address, show=show, without="or `consensus tour --text` tells it here").make()
+            print_stderr("Ctrl-C ends the page")
+            threading.Event().wait()
 
 
 def _list(numbered: "list[tuple[int, TourChapter]]", as_json: bool) -> None:

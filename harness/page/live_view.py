@@ -14,7 +14,7 @@ The tour has no supervisor: its own program answers the looks (`tour_page.py`).
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -33,19 +33,24 @@ from harness.report.predicates import Predicates
 from node.algorithms import load_algorithm
 from node.contract import Algorithm
 
-#: How often to look while something happens, and else, in seconds.
+#: How often to look while something happens, while more messages come than are shown, and else, in seconds.
 _BUSY_S: Final = 0.04
+_FLOODED_S: Final = 0.1
 _IDLE_S: Final = 0.2
 #: For how long something happens after the last event, in seconds.
 _LIVELY_S: Final = 1.5
 #: How many messages one look takes, and how many a second all looks take in the long run. More are thinned, and counted: the
-#: page draws some hundred at once. What a person does by hand makes short bursts of messages, which are not thinned.
+#: page draws 240 at once, each for two thirds of a second. What a person does by hand makes short bursts of messages, which are
+#: not thinned: so many are taken beyond that.
 MESSAGES_MAX: Final = 400
-MESSAGES_PER_S: Final = 1000
+MESSAGES_PER_S: Final = 400
+BURST_MAX: Final = 1_500
 #: Looks leave the processors to the cluster: the pause after a look is so many times as long as the look was.
 _REST: Final = 4
 #: How nice the threads that look are (nice(2)): the nodes come first if the processors do not suffice for both.
 _NICE: Final = 5
+#: The faults after which a node's disk does not hold what the node has said.
+_TAKES_DISK: Final = ("delete-directory", "lose-node", "restore-old-copy")
 #: How long the supervisor, and a node, may take to answer, in seconds.
 _SUPERVISOR_S: Final = 5.0
 _STATUS_S: Final = 0.3
@@ -97,9 +102,13 @@ class LiveView:
         self.folder: Path | None = None
         self._closing, self._hurry, self._has_looked = threading.Event(), threading.Event(), threading.Event()
         self._lively_until = 0.0
+        #: Whether the last look has left messages out. Then no single one can be followed by eye, and fewer looks suffice.
+        self.is_flooded = False
         self._lock = threading.Lock()
         self._processes: dict[str, dict[str, Any]] = {}
         self._statuses: dict[str, dict[str, Any] | None] = {}
+        #: By node: what it has last said in this life or an earlier one, unless its disk has gone since.
+        self._last_said: dict[str, dict[str, Any]] = {}
         self._shown: dict[str, Event] = {}
         self._threads = [
             threading.Thread(target=self._keep_looking, name="look", daemon=True),
@@ -139,7 +148,9 @@ class LiveView:
         self._hurry.clear()
 
     def _interval_s(self) -> float:
-        return _BUSY_S if time.monotonic() < self._lively_until else _IDLE_S
+        if time.monotonic() >= self._lively_until:
+            return _IDLE_S
+        return _FLOODED_S if self.is_flooded else _BUSY_S
 
     # --- the supervisor -------------------------------------------------------------------------------------------------
 
@@ -179,9 +190,13 @@ class LiveView:
 
     # --- the nodes ------------------------------------------------------------------------------------------------------
 
-    def take_processes(self, time_ns: int, rows: list[dict[str, Any]]) -> list[Event]:
-        """Take in how the nodes' processes are, and return an event for each node that has changed."""
+    def take_processes(
+        self, time_ns: int, rows: list[dict[str, Any]], without_disk: Collection[str] = ()
+    ) -> list[Event]:
+        """Take in how the nodes' processes are, and which disks have gone. Return an event for each node that has changed."""
         with self._lock:
+            for node in without_disk:
+                self._last_said.pop(node, None)
             self._processes = {row["node"]: row for row in rows}
             for row in rows:
                 if row["state"] != "up":
@@ -199,7 +214,9 @@ class LiveView:
             before = self._shown.get(node)
             time_us = self.us(time_ns) if before is None else max(self.us(time_ns), before["t"] + 1)
             status = {} if self._is_foreign and process["state"] == "up" else self._statuses.get(node)
-            event = node_event(time_us, process, status)
+            event = node_event(
+                time_us, process, status, None if process["state"] == "up" else self._last_said.get(node)
+            )
             if before is None or {**before, "t": 0} != {**event, "t": 0}:
                 self._shown[node] = event
                 events.append(event)
@@ -235,6 +252,8 @@ class LiveView:
                 row = self._processes.get(node, {})
                 if row.get("state") == "up" and row.get("address") == address:  # else it is another life's answer
                     self._statuses[node] = statuses.get(node)
+                    if node in statuses:
+                        self._last_said[node] = statuses[node]
             events = self._changed_nodes(now_ns)
         for event in events:
             self.predicates.status(event["t"], event["node"], event["vars"])
@@ -253,7 +272,7 @@ class _Session:
     def __init__(self, live: LiveView, control: Lookout) -> None:
         self._live, self._control = live, control
         self._next, self._since_ns = -1, 0
-        self._budget, self._budgeted_at = float(MESSAGES_MAX), time.monotonic()
+        self._budget, self._budgeted_at = float(BURST_MAX), time.monotonic()
         self._history: FileTail | None = None
         self._lines = 0
         self._calls: dict[int, DrawnCall] = {}
@@ -268,12 +287,13 @@ class _Session:
         self._budget -= len(seen["lines"])
         live = self._live
         nodes = [row["node"] for row in seen["nodes"]]
-        events = live.take_processes(seen["time"], seen["nodes"])
+        events = live.take_processes(seen["time"], seen["nodes"], _without_disk(seen["faults"]))
         events += self._new_faults(seen["faults"], nodes)
         live.folder = None if seen["folder"] is None else Path(seen["folder"])
         events += self._new_calls(live.folder)
         events += [self._message(line) for line in seen["lines"]]
-        if seen["left_out"] and self._next >= 0:
+        live.is_flooded = self._next >= 0 and seen["left_out"] > 0
+        if live.is_flooded:
             events.append({"k": "thinned", "t": live.us(seen["time"]), "count": seen["left_out"]})
         self._next, self._since_ns = seen["next"], seen["time"]
         live.on_look(seen["in_force"])
@@ -289,9 +309,9 @@ class _Session:
     def _most(self) -> int:
         """Return how many messages this look takes."""
         now = time.monotonic()
-        self._budget = min(self._budget + (now - self._budgeted_at) * MESSAGES_PER_S, float(MESSAGES_MAX))
+        self._budget = min(self._budget + (now - self._budgeted_at) * MESSAGES_PER_S, float(BURST_MAX))
         self._budgeted_at = now
-        return max(int(self._budget), 1)
+        return max(min(int(self._budget), MESSAGES_MAX), 1)
 
     def _message(self, line: dict[str, Any]) -> Event:
         time_us = self._live.us(line["time"])
@@ -371,6 +391,16 @@ class _Session:
                 self._calls[number] = call
             events.append({**call_event(call), "id": f"{self._where}{number}"})
         return events
+
+
+def _without_disk(receipts: list[dict[str, Any]]) -> set[str]:
+    """Return the nodes whose disk a fault has taken or changed, and that have not started since."""
+    return {
+        node
+        for receipt in receipts
+        if receipt["fault"] in _TAKES_DISK and receipt["ended_ns"] is None
+        for node in receipt["nodes_down"]
+    }
 
 
 def _held(one: dict[str, Any]) -> dict[str, Any]:

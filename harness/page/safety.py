@@ -23,6 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: The close code of a WebSocket that is refused (RFC 6455, section 7.4.1: policy violation).
 POLICY_VIOLATION: Final = 1008
+#: The versions of HTTP that browsers speak to this server.
+_VERSIONS: Final = ("1.0", "1.1")
 
 
 def policy(hosts: tuple[str, ...], *, has_frames: bool = False) -> Mapping[str, str]:
@@ -64,7 +66,7 @@ class Guard:
             await self._application(scope, receive, send)
             return
         rest = self._path_after_token(scope)
-        if rest is None or not self._comes_from_the_page(scope):
+        if rest is None or scope["http_version"] not in _VERSIONS or not self._comes_from_the_page(scope):
             self.refused += 1
             await self._refuse(scope, receive, send)
             return

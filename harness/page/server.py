@@ -21,10 +21,8 @@ browser has one batch under way, and nothing queued.
 import asyncio
 import contextlib
 import json
-import secrets
-import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,12 +33,12 @@ from typing import Any, Final
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from cluster.errors import Mistake
 from harness.page.act_table import UNDER_WAY_MAX
+from harness.page.address import PageAddress
 from harness.page.report_maker import ReportMaker
 from harness.page.safety import Guard
 from harness.page.view import PageView
@@ -70,6 +68,9 @@ _MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 _BROWSERS_MAX: Final = 20
 #: A browser is told the time at least so often, in seconds.
 _TICK_S: Final = 0.25
+#: How long to wait for the first browser to ask for the page, and then for it to show the page, in seconds.
+_ASKS_S: Final = 0.1
+_LOADS_S: Final = 1.0
 #: What the link to the report shows while it is being made for so many seconds.
 _BEING_MADE: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>The report is being made</title>'
@@ -78,21 +79,6 @@ _BEING_MADE: Final = (
 
 #: Does an act: its name and its arguments, as a browser sent them. Returns the reply.
 Do = Callable[[Any, Any], dict[str, Any]]
-
-
-def listening(port: int) -> socket.socket:
-    """Return a socket that listens on a port of loopback; 0 for a free one. Raises Mistake if the port cannot be used."""
-    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind(("127.0.0.1", port))
-        found.listen()
-    except OSError as error:
-        found.close()
-        raise Mistake(
-            f"port {port} of 127.0.0.1 cannot be used: {error.strerror}. Choose another one with --port"
-        ) from None
-    return found
 
 
 @dataclass(eq=False)
@@ -112,36 +98,33 @@ class PageServer:
         self,
         view: PageView,
         do: Do | None,
-        port: int = 0,
-        token: str | None = None,
+        address: PageAddress | None = None,
         beside: tuple[PageView, Do | None] | None = None,
     ) -> None:
-        """Bind the port.
+        """Prepare to serve.
 
         Args:
             view: what the page shows.
             do: does an act; None for a page that is only read.
-            port: the port; 0 for a free one.
-            token: the token; None: a new one.
+            address: where the page is; None for a free port and a new token.
             beside: a second view, which the page shows beside the first, and what does its acts.
 
         Raises:
-            Mistake: the port is in use, or may not be used.
+            Mistake: no port can be used.
         """
         self._panes = [_Pane(view, do), *([] if beside is None else [_Pane(*beside)])]
-        self._socket = listening(port)  # browsers may connect from now on; they are answered when the server runs
-        self.port = int(self._socket.getsockname()[1])
-        token = token or secrets.token_urlsafe(24)
-        self.url = f"http://127.0.0.1:{self.port}/{token}/"
+        address = address or PageAddress()
+        self._socket, self.port, self.url = address.socket, address.port, address.url
+        self._is_asked, self._is_shown = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(UNDER_WAY_MAX + 1, "act")
         self._loop: asyncio.AbstractEventLoop | None = None
         if beside is None:
             routes = self._routes("", self._panes[0])
         else:
-            routes = [Route(path, _serves(*file)) for path, file in _FRAME_FILES.items()]
+            routes = [Route(path, self._serves(*file)) for path, file in _FRAME_FILES.items()]
             routes += [*self._routes("/a", self._panes[0]), *self._routes("/b", self._panes[1])]
         application = Starlette(routes=routes, lifespan=self._lifespan)
-        self.guard = Guard(application, token, self.port, has_frames=beside is not None)
+        self.guard = Guard(application, address.token, self.port, has_frames=beside is not None)
         config = uvicorn.Config(
             self.guard,
             log_level="critical",
@@ -160,7 +143,7 @@ class PageServer:
 
     def _routes(self, prefix: str, pane: _Pane) -> list[BaseRoute]:
         return [
-            *(Route(f"{prefix}{path}", _serves(*file)) for path, file in _FILES.items()),
+            *(Route(f"{prefix}{path}", self._serves(*file)) for path, file in _FILES.items()),
             Route(f"{prefix}/report", partial(self._report, pane)),
             WebSocketRoute(f"{prefix}/live", partial(self._live, pane)),
         ]
@@ -210,7 +193,19 @@ class PageServer:
             pane.view.log.on_change = lambda: None
             await pane.reports.close()
 
+    def wait_for_browser(self) -> None:
+        """Return when the first browser shows the page, and soon if none asks for it."""
+        if self._is_asked.wait(_ASKS_S):
+            self._is_shown.wait(_LOADS_S)
+
     # --- files ----------------------------------------------------------------------------------------------------------
+
+    def _serves(self, path: Path, kind: str) -> Callable[[Request], Coroutine[None, None, Response]]:
+        async def file(_request: Request) -> Response:
+            self._is_asked.set()
+            return Response(path.read_bytes(), media_type=kind)
+
+        return file
 
     async def _report(self, pane: _Pane, _request: Request) -> Response:
         """Return the report of the run as it is now: a page of one file, with a policy of its own; or that it is being made."""
@@ -233,6 +228,7 @@ class PageServer:
             await browser.close()
             return
         await browser.accept()
+        self._is_shown.set()
         changed = asyncio.Event()
         pane.changed.add(changed)
         both = [
@@ -294,13 +290,6 @@ class PageServer:
             reply = await self._loop.run_in_executor(self._pool, pane.do, act, arguments)
         if isinstance(number, int):
             await _send_json(browser, {"m": "reply", "id": number, **reply})
-
-
-def _serves(path: Path, kind: str) -> Callable[[Request], Awaitable[Response]]:
-    async def file(_request: Request) -> Response:
-        return FileResponse(path, media_type=kind)
-
-    return file
 
 
 async def _send_json(browser: WebSocket, message: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The events of a virtual cluster, for the page. Each click takes one step of the page's time, whatever virtual time passes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -44,6 +44,7 @@ class TwinPicture:
         self._judged = 0
         self._known: set[str] = set()
         self._shown: dict[NodeId, Event] = {}
+        self._last_said: dict[NodeId, Mapping[str, Any]] = {}
         self._calls: dict[Request, DrawnCall] = {}
         self._faults: dict[str, DrawnFault] = {}
 
@@ -148,7 +149,9 @@ class TwinPicture:
             self._fault(f"suspended {name}", "suspend" if name in suspended else None, nodes=(name,))
             process = {"node": name, "state": state, "how": how, "pid": None, "boots": node.incarnation}
             status = node_status(node.core, {}, 8) if node.up else None
-            event = node_event(self.t_us, process, status)
+            if status is not None:
+                self._last_said[name] = status
+            event = node_event(self.t_us, process, status, self._last_said.get(name))
             if {**self._shown.get(name, {}), "t": 0} != {**event, "t": 0}:
                 self._shown[name] = event
                 self.events.append(event)

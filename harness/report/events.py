@@ -4,7 +4,7 @@ The page of a run and the live page draw the same events by the same script.
 
 | `k` | about | fields beside `t`, its time in microseconds |
 |---|---|---|
-| `node` | a node, how it stands from now on | `node`, `state`, `how`, `pid`, `boots`, `answers`, `vars`: see `node_event` |
+| `node` | how a node stands from now on | `node`, `state`, `how`, `pid`, `boots`, `answers`, `vars`, `kept`: see `node_event` |
 | `msg` | a message that has arrived at the proxy | `i`, `from`, `to`, `type`, `variable`, `fate`, `label`, `value`, `text` |
 | `fate` | what became of a message later | `of`, the `i` of its arrival, and `fate` |
 | `call` | a client's call, as it is known now | `id`, `t1`, `process`, `f`, `key`, `asked`, `at`, `outcome`, `answer` |
@@ -30,6 +30,8 @@ VALUE_MAX: Final = 60
 VARIABLES_MAX: Final = 8
 #: The fields of a status that people are shown, if they are there.
 _FACTS: Final = ("role", "leads", "commit", "applied", "waiting", "leader", "chain")
+#: Those that are on a node's disk before it says them, so that they stay when it has ended.
+_ON_DISK: Final = ("ballot", "accepted", "decided", "vote")
 
 
 def cut(text: str, most: int = TEXT_MAX) -> str:
@@ -120,21 +122,33 @@ def fault_event(fault: DrawnFault, nodes: Sequence[str], identity: str) -> Event
     }
 
 
-def node_event(time_us: int, process: Mapping[str, Any], status: Mapping[str, Any] | None) -> Event:
+def node_event(
+    time_us: int,
+    process: Mapping[str, Any],
+    status: Mapping[str, Any] | None,
+    last_said: Mapping[str, Any] | None = None,
+) -> Event:
     """Return the event of a node.
 
     Args:
         time_us: when it was so.
         process: its process, as `LiveVerbs.look` describes it.
         status: the last status that it has replied with; None if it does not reply.
+        last_said: of a node that does not run, the last status that it has replied with; None if its disk has gone.
 
     Returns:
         The event. Its `vars` has the facts of each of the node's latest variables, by name: role, ballot, vote, votes, decided.
+        Of a node that does not run they are those of `last_said` that are on its disk, and `kept` is true.
     """
+    is_kept = status is None and last_said is not None
+    status = status if status is not None else last_said
     variables = {} if status is None else status.get("variables", {})
     latest = None if status is None else status.get("latest")
     # The latest variable is the last that is left out if there are too many.
     names = [name for name in variables if name != latest][: VARIABLES_MAX - 1] + [latest] * (latest in variables)
+    facts = {name: variable_facts(variables[name]) for name in names}
+    if is_kept:
+        facts = {name: {field: each[field] for field in _ON_DISK if field in each} for name, each in facts.items()}
     return {
         "k": "node",
         "t": time_us,
@@ -143,9 +157,10 @@ def node_event(time_us: int, process: Mapping[str, Any], status: Mapping[str, An
         "how": cut(str(process["how"])),
         "pid": process["pid"],
         "boots": process["boots"],
-        "answers": status is not None,
+        "answers": status is not None and not is_kept,
         "latest": latest,
-        "vars": {name: variable_facts(variables[name]) for name in names},
+        "vars": facts,
+        "kept": is_kept,
     }
 
 

@@ -142,7 +142,8 @@ class _NodeSoFar:
         process = {"node": self._node, "state": state, "how": how, "pid": None, "boots": 0}
         event = node_event(time_ns // 1000, process, None)
         facts = {name: {**self._facts, **more} for name, more in (self._vars or {"": {}}).items()}
-        return {**event, "answers": state == "up", "latest": self._latest, "vars": facts}
+        is_up = state == "up"
+        return {**event, "answers": is_up, "latest": self._latest, "vars": facts, "kept": not is_up}
 
 
 # --- the predicates -----------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 import { Clock } from "./clock.mjs";
 import { Connection } from "./connection.mjs";
-import { button, byId, h, plural } from "./dom.js";
+import { button, byId, h, plural, say } from "./dom.js";
 import { FaultMenu } from "./faultmenu.mjs";
 import { Link } from "./link.mjs";
 import { TypeMarks, valueMark } from "./marks.js";
 import { MessageLayer } from "./messages.js";
-import { namesOf, pictureAt, variableAt, variablesAt } from "./picture.js";
+import { namesOf, OF_JUDGES, pictureAt, variableAt, variablesAt } from "./picture.js";
 import { Panels } from "./panels.mjs";
 import { Legend, Ring } from "./ring.js";
 import { Sibling } from "./sibling.mjs";
@@ -18,10 +18,13 @@ import { tolerance } from "./tolerance.mjs";
 import { Tour } from "./tour.mjs";
 import { TwinPanels } from "./twin.mjs";
 
-const FLIGHT_US = 650000, CALLS_SHOWN = 5, CALLS_SHOWN_BESIDE = 3, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28, PRESS_MS = 600;
+const FLIGHT_US = 650000, CALLS_SHOWN = 5, CALLS_SHOWN_BESIDE = 3, WAITING_SHOWN = 2, PRESS_MS = 600;
+// How often what is drawn: a frame of messages, a change of a node or a call, a log that only grows, the bar of time.
+// 30 frames of messages a second suffice, and leave the machine to the nodes.
+const FRAME_MS = 32, VSYNC_MS = 16, TURN_MS = 30, CALM_MS = 100, STRIP_MS = 100, BAR_MS = 250;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
-const page = { about: null, stand: {}, pending: {}, version: -1, shown: 0, restDrawn: 0, framed: 0, standWaits: false };
+const page = { about: null, stand: {}, pending: {}, version: -1, turn: "", barDrawn: 0, stripDrawn: 0, restDrawn: 0, due: 0, standWaits: false };
 
 // What a reader presses must still be there when the button of the mouse goes up, or the browser sees no click. So nothing is
 // replaced in between, for PRESS_MS at most.
@@ -69,6 +72,7 @@ function beginAnew(about) {
 function begin(about) {
   page.about = about;
   const name = about.algorithm.split(":").at(-1);
+  document.body.classList.toggle("empty", !about.nodes.length);
   byId("title").textContent = (page.sibling.isThere && about.run) || name;
   document.title = `${name}: Consensus Lab`;
   const marks = new TypeMarks(about.types);
@@ -146,27 +150,40 @@ function banner() {
 
 // --- each frame ---------------------------------------------------------------------------------------------------------
 
+// Asks for the next frame when it is nearly due: the browser would prepare each one before that in vain.
+function again() {
+  const wait = page.due - performance.now() - VSYNC_MS / 2;
+  if (wait > 2) setTimeout(() => requestAnimationFrame(frame), wait); else requestAnimationFrame(frame);
+}
+
 function frame() {
-  requestAnimationFrame(frame);
-  const { clock, ring, bar } = page;
-  if (performance.now() - page.framed < FRAME_MS) return; // 30 frames a second suffice, and leave the machine to the nodes
-  page.framed = performance.now();
+  try { draw(); } finally { again(); }
+}
+
+function draw() {
+  const { clock, ring, bar } = page, now = performance.now(), isDue = (last, every) => !clock.follows || now - last > every;
+  page.due = Math.max(page.due, now - FRAME_MS) + FRAME_MS; // one that is late makes no other one late
   if (clock.t === Infinity) { if (store.first === null) return; clock.show(store.last); }
   const t = clock.frame(store.last);
   if (!page.about.live) page.sibling.tellTime(t);
   const flight = FLIGHT_US * (clock.follows || page.about.virtual ? 1 : clock.speed);
   const leftOut = page.layer.draw(store, t, flight, bar.focus, still.matches);
-  if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); page.diagram.draw(t, ring.names); page.link.write(page, store); }
+  if (isDue(page.barDrawn, BAR_MS)) {
+    page.barDrawn = now;
+    bar.draw(t);
+    page.link.write(page, store);
+    const thinned = store.thinned + leftOut;
+    if (page.thinned !== thinned) { page.thinned = thinned; byId("legend").dataset.thinned = thinned ? `${thinned.toLocaleString("en")} messages are not drawn` : ""; }
+  }
+  if (isDue(page.stripDrawn, STRIP_MS)) { page.stripDrawn = now; page.diagram.draw(t, ring.names); }
   // The rest changes seldom: with new events, or when the time that is shown is another one.
-  const key = `${store.version} ${[...ring.hidden]} ${clock.follows && !page.about.virtual ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
+  const turn = `${store.turns} ${[...ring.hidden]} ${clock.follows && !page.about.virtual ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
+  const key = `${turn} ${store.version}`, isCalm = turn === page.turn && page.version !== -1;
   if (page.standWaits) showStand();
-  if (key !== page.version && performance.now() - page.restDrawn > REST_MS && !isPressed()) {
-    page.version = key;
-    page.restDrawn = performance.now();
+  if (key !== page.version && now - page.restDrawn > (isCalm ? CALM_MS : TURN_MS) && !isPressed()) {
+    Object.assign(page, { version: key, turn, restDrawn: now });
     drawRest(t);
   }
-  const thinned = store.thinned + leftOut;
-  if (page.thinned !== thinned) { page.thinned = thinned; byId("legend").dataset.thinned = thinned ? `${thinned.toLocaleString("en")} messages are not drawn` : ""; }
 }
 
 function drawRest(t) {
@@ -185,13 +202,13 @@ function drawRest(t) {
   const mark = byId("tolerance");
   if (mark) {
     const { state, text, why } = tolerance(store, names, t);
-    Object.assign(mark, { className: `predicate-of-${state}`, textContent: text, title: why });
+    say(mark, { className: `predicate-of-${state}`, textContent: text, title: why });
   }
   for (const chip of byId("predicates").querySelectorAll("[data-predicate]")) {
     const broken = store.broken.get(chip.dataset.predicate), is = Boolean(broken && broken.t <= t);
     chip.classList.toggle("broken", is);
-    chip.title = `${page.about.promises[chip.dataset.predicate] ?? ""}: ${is ? broken.evidence : "not broken up to here"}`;
-    chip.textContent = `${is ? "✗" : "✓"} ${chip.dataset.predicate}${is ? `: ${broken.evidence}` : ""}`;
+    say(chip, { title: `${page.about.promises[chip.dataset.predicate] ?? ""}: ${is ? broken.evidence : "not broken up to here"}`,
+      textContent: `${is ? "✗" : "✓"} ${chip.dataset.predicate}${is ? `: ${broken.evidence}` : ""}` });
   }
 }
 
@@ -210,15 +227,18 @@ function variableToShow(names, t) {
 function calls(t) {
   const waitsAt = (call) => call.t1 === null || call.t1 > t;
   const most = page.sibling.isThere ? CALLS_SHOWN_BESIDE : CALLS_SHOWN, also = page.sibling.isThere ? 0 : WAITING_SHOWN;
-  const all = store.callsAt(t, Infinity), last = all.slice(-most), waiting = all.slice(0, -most).filter(waitsAt);
+  const all = store.callsAt(t, Infinity).filter((call) => call.key !== OF_JUDGES), last = all.slice(-most), waiting = all.slice(0, -most).filter(waitsAt);
   const shown = [...waiting.slice(waiting.length - Math.min(also, waiting.length)), ...last], more = waiting.length - also, isOneKey = new Set(shown.map((call) => call.key)).size < 2;
+  const drawn = JSON.stringify([shown.map((call) => [call, waitsAt(call)]), more]);
+  if (page.calls === drawn) return;
+  page.calls = drawn;
   const rows = shown.map((call) => {
     const waits = waitsAt(call);
     const state = waits ? "waiting" : { ok: "answered", fail: "refused", info: "unknown" }[call.outcome] ?? call.outcome;
     const answer = waits ? "…" : call.outcome === "ok" ? `→ ${call.answer}` : call.outcome === "fail" ? "→ refused" : "→ unknown";
     const mark = !waits && call.outcome === "ok" && /^['"]/.test(call.answer) ? valueMark(call.answer) : null;
     return h("li", { class: `call ${state}`, "data-state": state, title: `${call.asked} (${call.key}) at ${call.at ?? "any node"} ${answer} ${call.error ?? ""}` }, h("span", { class: "asked" }, `${call.at ? `${call.at}: ` : ""}${call.asked}${isOneKey ? "" : ` (${call.key})`}`),
-      h("b", { class: mark ? `value ${mark.css}` : "" }, mark ? `→ ${mark.glyph} ${call.answer}` : answer));
+      h("b", { class: mark ? `value ${mark.css}` : "" }, mark ? `→ ${mark.glyph} ${mark.name}` : answer));
   });
   if (more > 0) rows.unshift(h("li", { class: "call waiting" }, `and ${more} more wait`));
   byId("calls").replaceChildren(...rows);

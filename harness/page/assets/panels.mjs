@@ -194,7 +194,7 @@ export class Panels {
     if (!this.selection?.node || !node) return;
     for (const act of this.about.virtual ? [] : this.selected.querySelectorAll("[data-act]")) act.disabled = follows && (CANNOT[act.dataset.act]?.includes(node.state) ?? false);
     const facts = node.facts ?? {};
-    const rows = [["state", [node.how, ...node.marks].join(", ")], ["process", node.pid && `pid ${node.pid}, boot ${node.boots}`], ["role", facts.role],
+    const rows = [["state", [node.how, ...node.marks].join(", ")], ["on its disk", node.kept && Object.keys(facts).length && "what follows, as it last said"], ["process", node.pid && `pid ${node.pid}, boot ${node.boots}`], ["role", facts.role],
       ["ballot", node.ballot], ["accepted", facts.accepted && facts.accepted.join("·")], ["decided", facts.decided], ["answers", node.told && `${node.told}, as another node knows it: see "decided" for what it knows itself`], ["vote", facts.vote],
       ["votes it knows", facts.votes && Object.entries(facts.votes).map(([voter, vote]) => `${voter} ${vote}`).join(", ")],
       ["log", facts.applied !== undefined && `${facts.applied} of ${facts.commit} slots applied`],
@@ -236,8 +236,9 @@ export class Panels {
 
   async letGo() {
     const steps = this.stand.in_force.filter(isStep).reverse(), clocks = steps.filter(isClock), holds = steps.filter((fault) => !isClock(fault));
-    if (clocks.length) await this.endClocks(clocks, this.holdNote);
+    // First what is held: a clock that runs makes nodes send again, and all of that would be held, too.
     if (holds.length) await this.doAll("end", holds.map(({ number }) => ({ number })), "what was held is delivered", this.holdNote);
+    if (clocks.length) await this.endClocks(clocks, this.holdNote);
   }
 
   endClocks(clocks, note) { return this.doAll("end", clocks.map(({ number }) => ({ number })), "clocks run again", note); }

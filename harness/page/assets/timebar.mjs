@@ -1,6 +1,6 @@
 // The bar below the picture: a slider over the whole run, with play, speed and steps, and marks of what happened when.
 
-import { button, h, s, seconds } from "./dom.js";
+import { button, h, s, say, seconds } from "./dom.js";
 import { SPEEDS } from "./clock.mjs";
 import { valueMark } from "./marks.js";
 
@@ -65,7 +65,7 @@ export class TimeBar {
 
   // A long text is cut short to one line; its title has all of it.
   say(text) {
-    this.about.textContent = this.about.title = text;
+    say(this.about, { textContent: text, title: text });
   }
 
   describe(kind, t) {
@@ -82,8 +82,9 @@ export class TimeBar {
     this.slider.min = first / 1000;
     this.slider.max = last / 1000;
     if (document.activeElement !== this.slider || clock.follows || clock.plays) this.slider.value = t / 1000;
-    this.time.textContent = this.stepUs ? `step ${Math.floor(Math.min(t, store.last) / this.stepUs + 1e-6)} of ${Math.round(store.last / this.stepUs)}` : `${seconds(t - first, clock.follows ? 1 : 4)} of ${seconds(last - first, 1)}`;
-    this.toggle.textContent = clock.plays ? "❚❚" : "▶";
+    const moment = this.stepUs ? `step ${Math.floor(Math.min(t, store.last) / this.stepUs + 1e-6)} of ${Math.round(store.last / this.stepUs)}` : `${seconds(t - first, clock.follows ? 1 : 4)} of ${seconds(last - first, 1)}`;
+    say(this.time, { textContent: moment });
+    say(this.toggle, { textContent: clock.plays ? "❚❚" : "▶" });
     this.toggle.setAttribute("aria-label", clock.plays ? "pause" : "play");
     this.live.setAttribute("aria-pressed", String(clock.follows));
     if (clock.follows) this.say("");

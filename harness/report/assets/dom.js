@@ -22,6 +22,11 @@ export function button(text, act, attributes = {}) {
   return h("button", { type: "button", onclick: act, ...attributes }, text);
 }
 
+// Sets properties of an element that are not so already: the browser lays out anew what is set, even if it is the same.
+export function say(element, properties) {
+  for (const [name, value] of Object.entries(properties)) if (element[name] !== value) element[name] = value;
+}
+
 export const cut = (text, most) => (text.length > most ? `${text.slice(0, Math.max(most - 1, 1))}…` : text);
 export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 export const seconds = (us, digits = 3) => `${(us / 1e6).toFixed(digits)} s`;

@@ -1,6 +1,6 @@
 // The picture of a cluster at any moment, for ring.js, from what the events say of it. Nothing is run again.
 
-const OF_JUDGES = "afterwards"; // the variable that a script's end decides, for the judges alone
+export const OF_JUDGES = "afterwards"; // the variable that a script's end decides, for the judges alone
 const CALLS_LOOKED_AT = 200;
 
 // Returns the names of the nodes: those that the page is about, and those that have joined since.
@@ -35,7 +35,7 @@ function nodeAt(store, about, name, t, variable) {
   const event = store.nodeAt(name, t);
   if (!event) return { name, state: "new", how: "not seen yet", facts: {} };
   const facts = event.vars[about.keeps_log ? event.latest ?? "" : variable] ?? event.vars[""] ?? (event.state === "up" ? about.first_roles?.[name] : null) ?? {};
-  return { name, state: event.state, how: event.how, pid: event.pid, boots: event.boots, answers: event.answers, facts,
+  return { name, state: event.state, how: event.how, pid: event.pid, boots: event.boots, answers: event.answers, kept: event.kept, facts,
     ballot: facts.ballot && facts.ballot[0] ? facts.ballot.join("·") : "", refused: event.how.includes("see its log"),
     accepted: facts.accepted_value ?? (facts.accepted && store.proposed.get(`${variable} ${facts.accepted.join("·")}`)) };
 }

@@ -8,7 +8,7 @@
 import { h, s } from "./dom.js";
 import { valueMark } from "./marks.js";
 
-const WIDTH = 1000, HEIGHT = 600, CENTRE = [592, 292], RADII = [318, 218], NODE = 47, CLIENT_AT = [80, 250];
+const WIDTH = 1000, HEIGHT = 600, CENTRE = [612, 292], RADII = [318, 218], NODE = 47, CLIENT_AT = [80, 250];
 const HELD_MAX = 5;
 const CALLS = "of clients";
 const STATES = { up: "up", suspended: "suspended", down: "down", new: "booting" };
@@ -140,10 +140,10 @@ export class Ring {
     else if (facts.vote) chips.push({ ...valueMark(facts.vote), is: "vote" });
     else if (node.accepted) chips.push({ ...valueMark(node.accepted), is: "accepted" });
     for (const one of chips) {
-      const text = one.text ?? `${one.is === "decided" ? "✓" : one.is} ${one.glyph} ${one.name}`;
+      const text = one.text ?? `${node.kept ? "disk: " : ""}${one.is === "decided" ? "✓" : one.is} ${one.glyph} ${one.name}`;
       const width = Math.min(text.length * 8.2 + 16, 190);
-      group.append(s("rect", { class: `chip ${one.css} ${one.is ?? ""}`, x: -width / 2, y: NODE - 6, width, height: 24, rx: 12 }));
-      group.append(s("text", { class: `chip-text ${one.is ?? ""}`, y: NODE + 11 }, text.length > 22 ? `${text.slice(0, 21)}…` : text));
+      group.append(s("rect", { class: `chip ${one.css} ${one.is ?? ""} ${node.kept ? "kept" : ""}`, x: -width / 2, y: NODE - 6, width, height: 24, rx: 12 }));
+      group.append(s("text", { class: `chip-text ${node.kept ? "kept" : one.is ?? ""}`, y: NODE + 11 }, text.length > 22 ? `${text.slice(0, 21)}…` : text));
     }
     if (facts.votes && !facts.decided) {
       const counts = new Map();
@@ -271,9 +271,9 @@ function set(element, attributes) {
 }
 
 // A node in words.
-function inWords({ name, state, how, facts, marks, ballot, accepted }) {
+function inWords({ name, state, how, facts, marks, ballot, accepted, kept }) {
   const known = facts.decided ? `decided ${facts.decided}` : facts.vote ? `voted ${facts.vote}` : accepted ? `accepted ${accepted}` : facts.applied !== undefined ? `slot ${facts.applied}` : "";
-  return [`${name}: ${state === "up" ? "up" : how}`, facts.role, ...marks ?? [], ballot && `ballot ${ballot}`, known].filter(Boolean).join(", ");
+  return [`${name}: ${state === "up" ? "up" : how}`, facts.role, ...marks ?? [], ballot && `ballot ${ballot}`, known && kept ? `${known} on its disk, as it last said` : known].filter(Boolean).join(", ");
 }
 
 // The picture in words, for those who do not see it.

@@ -5,7 +5,11 @@
 // 2. The number of messages is bounded. The oldest are forgotten, with a count.
 
 const MESSAGES_MAX = 60000, STATES_MAX = 20000, CALLS_MAX = 12000;
+const TURNS = new Set(["call", "fault", "predicate"]);
 export const KEPT = new Set(["held", "delayed", "reordered"]);
+// What changes all the time in a log that works.
+const GROWTH = new Set(["t", "applied", "commit", "waiting", "holds"]);
+const standing = (event) => JSON.stringify(event, (name, value) => (GROWTH.has(name) ? undefined : value));
 const BALLOT = / (\d+·\S+)/;
 export const LOST = new Set(["dropped", "discarded", "undeliverable"]);
 
@@ -37,6 +41,7 @@ export class Store {
 
   clear() {
     this.version = (this.version ?? 0) + 1;
+    this.turns = (this.turns ?? 0) + 1; // how often more has changed than messages, and how far a log is
     this.nodes = new Map(); // by name: the events of a node, in the order of time
     this.messages = new Map(); // by number
     this.order = []; // messages by the time of their arrival
@@ -56,6 +61,7 @@ export class Store {
   add(events) {
     for (const event of events) {
       this[`add_${event.k}`]?.(event);
+      if (TURNS.has(event.k)) this.turns++;
       const end = Math.max(event.t, event.t1 ?? event.t);
       if (this.first === null || event.t < this.first) this.first = event.t;
       if (end > this.last) this.last = end;
@@ -66,7 +72,8 @@ export class Store {
 
   add_node(event) {
     if (!this.nodes.has(event.node)) this.nodes.set(event.node, []);
-    const events = this.nodes.get(event.node), before = events.at(-1)?.vars ?? {};
+    const events = this.nodes.get(event.node), last = events.at(-1), before = last?.vars ?? {};
+    if (!last || standing(last) !== standing(event)) this.turns++;
     for (const [variable, { decided }] of Object.entries(event.vars)) {
       if (decided && before[variable]?.decided !== decided) insert(this.decided, { t: event.t, node: event.node, variable, value: decided });
     }

@@ -13,6 +13,7 @@ import pytest
 from cluster.errors import Mistake
 from harness.cli.live_beside import twin_beside
 from harness.cli.live_twin import find_twin
+from harness.page.address import PageAddress
 from harness.page.beside import Beside, compare
 from harness.page.event_log import EventLog
 from harness.page.recorded_view import recorded_view
@@ -160,7 +161,7 @@ def test_two_runs_are_told_where_they_part(tmp_path: Path) -> None:
 
 def test_the_frames_are_served_and_nothing_is_framed_elsewhere(tmp_path: Path) -> None:
     view = recorded_view(split_brain(tmp_path / "run"))
-    server = PageServer(view, None, token=TOKEN, beside=(view, None))
+    server = PageServer(view, None, PageAddress(token=TOKEN), beside=(view, None))
     server.start()
     with closing(server):
         for path in ("", "pair.mjs", "pair.css", "a/", "b/main.mjs", "b/ring.js"):

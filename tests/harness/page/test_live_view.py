@@ -19,3 +19,18 @@ def test_a_look_that_is_older_than_a_status_is_shown_after_it() -> None:
     shown = sorted([first, *live.view.log.read(0, 10).events, killed], key=lambda event: event["t"])
     assert [event["state"] for event in shown] == ["up", "up", "down"]
     assert len({event["t"] for event in shown}) == 3
+
+
+def test_a_killed_node_keeps_what_is_on_its_disk_until_the_disk_goes() -> None:
+    live = LiveView(never_found, {"algorithm": "majority", "nodes": ["n1"]})
+    up = {"node": "n1", "state": "up", "how": "", "pid": 7, "address": "a", "boots": 1}
+    down = {**up, "state": "down", "how": "killed by SIGKILL", "pid": None, "address": None}
+    live.take_processes(time.monotonic_ns(), [up])
+    votes = {"role": "voter", "vote": "blue", "votes": {"n1": "blue"}, "waiting": 1}
+    live._take_statuses({"n1": {"variables": {"colour": votes}, "latest": "colour"}}, {"n1": "a"})
+    (killed,) = live.take_processes(time.monotonic_ns(), [down])
+    assert (killed["kept"], killed["answers"], killed["vars"]) == (True, False, {"colour": {"vote": "'blue'"}})
+    (again,) = live.take_processes(time.monotonic_ns(), [up])  # it is asked again, and shows nothing until it answers
+    assert (again["kept"], again["vars"]) == (False, {})
+    (killed,) = live.take_processes(time.monotonic_ns(), [down], without_disk=["n1"])
+    assert (killed["kept"], killed["vars"]) == (False, {})

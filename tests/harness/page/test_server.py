@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,10 +17,12 @@ from websockets.typing import Origin
 
 from cluster.errors import Mistake
 from harness.cli.verbs import cli
+from harness.page.address import PageAddress
 from harness.page.event_log import EventLog
 from harness.page.report_maker import ReportMaker
-from harness.page.server import PageServer
+from harness.page.server import ASSETS, PageServer
 from harness.page.view import PageView
+from harness.report.scripts import ASSETS as REPORT_ASSETS
 from tests.run_folders import HOSTILE, split_brain
 from tests.waiting import WAIT_S
 
@@ -34,7 +37,7 @@ class Served:
         self.acts: list[tuple[Any, Any]] = []
         self.log = EventLog(events_max=1000)
         self.view = PageView(self.log, {"nodes": ["n1"], "name": HOSTILE}, lambda: 7)
-        self.server = PageServer(self.view, None if read_only else self._do, token=TOKEN)
+        self.server = PageServer(self.view, None if read_only else self._do, PageAddress(token=TOKEN))
         self.server.start()
         self.own = f"127.0.0.1:{self.server.port}"
 
@@ -112,6 +115,15 @@ def test_the_page_and_its_files_are_served_with_a_strict_policy(served: Served) 
         assert "nosniff" in head
         assert "<script>" not in answer
         assert " onclick=" not in answer
+
+
+def test_the_page_asks_for_all_its_modules_at_once() -> None:
+    needed = ["main.mjs"]
+    for name in needed:  # it grows meanwhile
+        source = next(folder / name for folder in (ASSETS, REPORT_ASSETS) if (folder / name).exists()).read_text()
+        needed += set(re.findall(r'from "\./([\w.]+)"', source)) - set(needed)
+    asked = re.findall(r'<link rel="modulepreload" href="([\w.]+)">', (ASSETS / "page.html").read_text())
+    assert sorted(asked) == sorted(needed[1:])
 
 
 def requests_without_the_right(served: Served) -> Iterator[str]:
@@ -315,7 +327,7 @@ def test_every_browser_sees_the_same_and_one_that_comes_back_catches_up(served: 
 
 def test_a_port_that_is_in_use_is_a_sentence(served: Served) -> None:
     with pytest.raises(Mistake, match=f"port {served.server.port} of 127.0.0.1 cannot be used: .* --port"):
-        PageServer(served.view, None, served.server.port)
+        PageAddress(served.server.port)
 
 
 def test_a_port_that_is_in_use_is_refused_before_a_cluster_is_started(served: Served, tmp_path: Path) -> None:
