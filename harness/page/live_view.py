@@ -122,7 +122,7 @@ class LiveView:
         self._has_looked.wait()
 
     def close(self) -> None:
-        """Look once more, and then no more."""
+        """Look and ask once more, and then no more: the last picture is of the end, as long as the nodes are up."""
         self._closing.set()
         self._hurry.set()
         for thread in self._threads:
@@ -225,7 +225,9 @@ class LiveView:
     def _keep_asking(self) -> None:
         client: Client | None = None
         _yield_to_nodes()
-        while not self._closing.is_set():
+        is_last = False
+        while not is_last:
+            is_last = self._closing.is_set()
             began = time.monotonic()
             with self._lock:
                 up = {
