@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.end_to_end.chromium import CHROMIUM
+from tests.end_to_end.chromium import CHROMIUM, FLAGS
 from tests.end_to_end.hand import Hand, QuickHand, end
 
 
@@ -44,6 +44,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hand]:
 def browser() -> Iterator[Browser]:
     """A headless Chromium. It ends with its module, since Playwright's event loop is in the way of `asyncio.run`."""
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield launched
         launched.close()
