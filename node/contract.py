@@ -97,6 +97,10 @@ class Message:
 
     wire_name = ""
     """What frames, records and plans call this message. Empty: the name of its class."""
+    asks_acceptance = True
+    """Whether a message with one ballot, which its sender owns, and one value asks its receiver to accept the value under the
+    ballot (phase 2a of Paxos). Judges demand that all messages of a class that do so have the same value. Say False in a class
+    whose value is something else, such as a hint."""
 
     @classmethod
     def type_name(cls) -> str:

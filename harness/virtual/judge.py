@@ -6,7 +6,7 @@
 | validity | every decided value was proposed |
 | stability | no node's decision changes or disappears, and no query that begins after a decision was seen gets "undecided" |
 | promise | the ballots that a node has promised, and under which it has accepted, never go down |
-| ballot | the owner of a ballot asks for one value under it |
+| ballot | the owner of a ballot asks for one value under it, in all messages of a class (`Message.asks_acceptance`) |
 | contract | no algorithm raises, or does what its contract forbids |
 | timer | a node that waits for what may be lost has a timer set: those that its algorithm names in `awaits` |
 
@@ -60,8 +60,9 @@ class Violation:
 
 
 class AcceptRequest(NamedTuple):
-    """What a phase 2a message asks its receiver to accept."""
+    """What a phase 2a message asks its receiver to accept. `kind` is the name of the message."""
 
+    kind: str
     ballot: Ballot
     value: Value
 
@@ -69,12 +70,20 @@ class AcceptRequest(NamedTuple):
 def accept_request_in(packet: Packet) -> AcceptRequest | None:
     """Return the request of a phase 2a message; None for any other message.
 
-    A message of any algorithm counts as phase 2a if it names one ballot, which its sender owns, and one value.
+    A message of any algorithm counts as phase 2a if it names one ballot, which its sender owns, and one value, and its class does
+    not say otherwise.
     """
+    if not packet.message.asks_acceptance:
+        return None
     ballots, values = _ballots_and_values(packet.message)
     if len(ballots) == 1 and len(values) == 1 and ballots[0].node == packet.sender:
-        return AcceptRequest(ballots[0], values[0])
+        return AcceptRequest(packet.message.type_name(), ballots[0], values[0])
     return None
+
+
+def contradict(one: AcceptRequest, other: AcceptRequest) -> bool:
+    """Return whether two requests of one kind ask for different values under one ballot."""
+    return one[:2] == other[:2] and one.value != other.value
 
 
 def numbers_in(message: Message, ballot_fields: tuple[str, ...]) -> Iterator[Ballot]:
@@ -97,10 +106,11 @@ def _ballots_and_values(message: Message) -> tuple[tuple[Ballot, ...], tuple[Val
     return ballots, tuple(Value(item) for item in items if isinstance(item, bytes))
 
 
-def reused_ballot(ballot: Ballot, before: Value, now: Value) -> Violation:
-    """Return the violation that the owner of a ballot asks for two values under it."""
+def reused_ballot(request: AcceptRequest, before: Value) -> Violation:
+    """Return the violation that the owner of a ballot asks for a value under it, and has asked for `before`."""
+    kind, ballot, now = request
     return Violation(
-        "ballot", f"{ballot.node} asks for {plain(now)} under ballot {plain(ballot)}, after {plain(before)}"
+        "ballot", f"{ballot.node} asks with {kind} for {plain(now)} under ballot {plain(ballot)}, after {plain(before)}"
     )
 
 
@@ -150,7 +160,7 @@ class VirtualJudge:
         self._proposed: dict[Value, None] = {}
         self._decided: dict[Value, str] = {}
         self._nodes: dict[NodeId, Facts] = {}
-        self._requested: dict[Ballot, Value] = {}
+        self._requested: dict[tuple[str, Ballot], Value] = {}
         self._late_queries: dict[Request, str] = {}
         self.has_ballots = False
         """Whether a node has reported a ballot. Only then is there a promise to judge."""
@@ -232,11 +242,11 @@ class VirtualJudge:
     def check_packet(self, packet: Packet) -> None:
         """Check a packet that a node sends for the first time."""
         if (request := accept_request_in(packet)) is not None:
-            ballot, value = request
-            before = self._requested.setdefault(ballot, value)
+            kind, ballot, value = request
+            before = self._requested.setdefault((kind, ballot), value)
             if before != value:
-                self._requested[ballot] = value
-                self.violations.append(reused_ballot(ballot, before, value))
+                self._requested[kind, ballot] = value
+                self.violations.append(reused_ballot(request, before))
 
     def record_failure(self, node: NodeId, error: BaseException) -> None:
         """Record that a node stops because its algorithm has raised `error`."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from harness.virtual.bounds import Bounds, ExploredCall, clients_of
-from harness.virtual.judge import UNOWNED, Violation, reused_ballot
+from harness.virtual.judge import UNOWNED, AcceptRequest, Violation, contradict, reused_ballot
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import Facts, NodeState, facts_of, freeze_node, thaw_node
 from harness.virtual.steps import Packet, plain
@@ -51,8 +51,7 @@ class BallotBegun(NamedTuple):
 class ValueRequested(NamedTuple):
     """The owner of a ballot has asked to accept a value under it."""
 
-    ballot: Ballot
-    value: Value
+    request: AcceptRequest
 
 
 class CrashHappened(NamedTuple):
@@ -169,10 +168,10 @@ class Numbering:
 
     def _contradict(self, fact: ValueRequested | UndecidedAnswered, bit: int) -> None:
         match fact:
-            case ValueRequested(ballot, value) if "ballot" in self.look_for:
+            case ValueRequested(request) if "ballot" in self.look_for:
                 for other in list(self._facts):
-                    if isinstance(other, ValueRequested) and other.ballot == ballot and other.value != value:
-                        self.contradictions[self.bit(other) | bit] = reused_ballot(ballot, other.value, value)
+                    if isinstance(other, ValueRequested) and contradict(other.request, request):
+                        self.contradictions[self.bit(other) | bit] = reused_ballot(request, other.request.value)
             case UndecidedAnswered(request) if "stability" in self.look_for:
                 client = next(client for client in self.clients if client.request == request)
                 text = f"{client.node} answers {request.client} undecided, and a decision was seen before it asked"

@@ -401,7 +401,7 @@ def _facts_of_output(outcome: TurnOutput, ballot_fields: tuple[str, ...]) -> Ite
             if ballot.node == packet.sender:
                 yield BallotBegun(ballot)
         if (request := accept_request_in(packet)) is not None:
-            yield ValueRequested(*request)
+            yield ValueRequested(request)
     for reply in outcome.replies:
         if reply.value is not None:
             yield DecisionSeen(reply.value)

@@ -8,6 +8,7 @@ import pytest
 
 from harness.virtual.cluster import ImpossibleStep, VirtualCluster, run
 from harness.virtual.fault_model import FaultModel
+from harness.virtual.judge import VirtualJudge
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import facts_of
 from harness.virtual.snapshots import freeze, thaw
@@ -27,13 +28,14 @@ from harness.virtual.steps import (
     TakeOwnMessages,
 )
 from node.algorithms.majority import Majority
-from node.algorithms.paxos import Decided, Paxos, Prepare
-from node.contract import Request, Stored, Value
+from node.algorithms.paxos import Accept, Decided, Paxos, Prepare
+from node.contract import Message, Request, Stored, Value
 from node.quorum import Ballot
 from node.wire import encode_value
 
 MEMBERS = ("n1", "n2", "n3")
 BLUE = encode_value("blue")
+RED = encode_value("red")
 
 
 @pytest.fixture
@@ -227,3 +229,33 @@ def test_a_snapshot_shares_nothing_and_thaws_to_equal_data() -> None:
 def test_what_is_not_plain_data_cannot_be_frozen() -> None:
     with pytest.raises(TypeError, match="a function is not plain data"):
         freeze({"f": lambda: None})
+
+
+@dataclass(frozen=True, slots=True)
+class Wish(Message):
+    """Names a ballot, and a value that nobody is asked to accept."""
+
+    asks_acceptance = False
+    ballot: Ballot
+    value: Value
+
+
+@pytest.mark.parametrize(
+    ("messages", "violated"),
+    [
+        (
+            (Accept(Ballot(1, "n1"), BLUE), Accept(Ballot(1, "n1"), RED)),
+            ["n1 asks with Accept for red under ballot 1.n1, after blue"],
+        ),
+        ((Accept(Ballot(1, "n1"), BLUE), Accept(Ballot(2, "n1"), RED)), []),
+        ((Accept(Ballot(1, "n1"), BLUE), Wish(Ballot(1, "n1"), RED)), []),
+        ((Wish(Ballot(1, "n1"), BLUE), Wish(Ballot(1, "n1"), RED)), []),
+    ],
+)
+def test_requests_under_one_ballot_have_one_value_but_hints_have_any(
+    messages: tuple[Message, ...], violated: list[str]
+) -> None:
+    judge = VirtualJudge()
+    for message in messages:
+        judge.check_packet(Packet("n1", 1, "n2", message))
+    assert [violation.text for violation in judge.violations] == violated
