@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from harness.bench.histories import HistorySpec, history_lines, unanswered_writes
+from harness.bench.histories import HistorySpec, history_lines, list_transactions, unanswered_writes
 
 _MILLION: Final = 1_000_000
 
@@ -55,6 +55,9 @@ def cases(scale: float) -> list[CheckCase]:
             "cas-register",
             "valid",
             history_lines(HistorySpec(some, 10, 5, reads=0.4, cas=0.2)),
+        ),
+        CheckCase(
+            "transactions on lists, 20 clients, valid", "list-append", "valid", list_transactions(many // 10, 20)
         ),
         CheckCase(
             "40 writes that never returned, a stale read", "register", "invalid", unanswered_writes(40, is_unique=True)

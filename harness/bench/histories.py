@@ -111,6 +111,44 @@ def unanswered_writes(count: int, *, is_unique: bool) -> Iterator[str]:
             index += 1
 
 
+def list_transactions(count: int, clients: int, seed: int = 0) -> Iterator[str]:
+    """Yield transactions of one to four steps that read lists or append to them, each at one moment, so that an order exists.
+
+    Args:
+        count: how many transactions.
+        clients: how many clients.
+        seed: the seed of all draws.
+    """
+    rng = Random(seed)
+    lists: dict[int, list[int]] = {}
+    opened: dict[int, list[list[object]]] = {}
+    begun = appended = index = 0
+    while begun < count or opened:
+        client = rng.randrange(clients)
+        done = opened.pop(client, None)
+        if done is not None:
+            yield _line(index, index * 1_000, client, "ok", "txn", done)
+        elif begun < count:
+            asked: list[list[object]] = []
+            opened[client] = []
+            for _ in range(rng.randint(1, 4)):
+                key = begun // 400 * 10 + rng.randrange(10)  # ten lists at a time, which stay short
+                elements = lists.setdefault(key, [])
+                if rng.random() < 0.5:
+                    asked.append(["r", key, None])
+                    opened[client].append(["r", key, list(elements)])
+                else:
+                    appended += 1
+                    elements.append(appended)
+                    asked.append(["append", key, appended])
+                    opened[client].append(asked[-1])
+            begun += 1
+            yield _line(index, index * 1_000, client, "invoke", "txn", asked)
+        else:
+            continue
+        index += 1
+
+
 def _draw_call(spec: HistorySpec, rng: Random, number: int, state: object) -> tuple[str, object]:
     kind = rng.random()
     if kind < spec.reads:

@@ -84,6 +84,8 @@ def read_calls(path: FilePath, model: Model) -> ExternalHistory:
             loader.add_line(place, event)
         except ValueError as error:
             raise BadFile(f"{path}, line {number_of(place, event)}: {error}") from None
+        except RecursionError:
+            raise BadFile(f"{path}, line {number_of(place, event)}: a value is nested too deeply") from None
     return loader.finish()
 
 

@@ -81,7 +81,7 @@ def from_jsonable(data: Any) -> Any:
             return _map(pairs)
         case dict():
             for key in data:
-                if key.startswith("$"):
+                if isinstance(key, str) and key.startswith("$"):  # of EDN, keys may be numbers
                     raise ValueError(f"a map has the key {key!r}, which is not one of $tuple, $bytes, $map and $float")
             return {key: from_jsonable(item) for key, item in data.items()}
     return data

@@ -313,6 +313,21 @@ def test_a_file_whose_process_is_killed_is_unknown_and_the_others_are_judged(
     assert "was killed: did the machine run out of memory?" in rows[1][2]
 
 
+@pytest.mark.parametrize("value", ["[" * 700 + "]" * 700, '{"a":' * 700 + "1" + "}" * 700])
+def test_values_that_are_nested_very_deeply_are_no_history(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    text = f'{{"process": 0, "type": "invoke", "f": "write", "value": {value}}}\n'
+    assert run(["check", saved(tmp_path, "a.jsonl", text), "--model", "register"]) == 254
+    assert "line 1: a value is nested too deeply" in capsys.readouterr().err
+
+
+def test_a_map_of_edn_with_numbers_as_keys_is_a_value(tmp_path: Path) -> None:
+    text = "".join(f"{{:process 0, :type {type_}, :f :write, :value {{7 1}}}}\n" for type_ in (":invoke", ":ok"))
+    text += "{:process 0, :type :invoke, :f :read, :value nil}\n{:process 0, :type :ok, :f :read, :value {7 2}}\n"
+    assert run(["check", saved(tmp_path, "a.edn", text), "--model", "register"]) == 1
+
+
 PLAIN_LINES = (
     "{file} --model register",
     "--model=register {file} {file} -o json",
