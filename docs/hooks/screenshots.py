@@ -181,6 +181,9 @@ def draw_chapters(browser: str, folder: Path) -> list[tuple[str, int]]:
                 page.click("#hint-act")
             page.click("#tour-press[data-waits=act]")
             page.wait_for_selector("#tour > .measured")
+            page.wait_for_function(
+                "() => !document.querySelector('.call.waiting')"
+            )  # the picture has come to its end, too
             page.screenshot(path=target)
             page.click("#tour-chapters")
             page.wait_for_selector("#chapters")

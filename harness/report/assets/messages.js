@@ -7,7 +7,7 @@ import { h, s, saveSvg } from "./dom.js";
 import { valueMark } from "./marks.js";
 import { KEPT, LOST } from "./store.js";
 
-const DRAWN_MAX = 240, LABELLED_MAX = 14, TRAILS_MAX = 60, SPRITE = 28;
+const DRAWN_MAX = 330, LABELLED_MAX = 14, TRAILS_MAX = 60, SPRITE = 28;
 
 export class MessageLayer {
   constructor(ring) {
