@@ -22,7 +22,7 @@ _EVENTS_MAX: Final = 60
 _SEEDS: Final = 1 << 40
 _CHANGES: Final = ("run", "run", "move", "move", "move", "near", "drop", "drop", "add", "add", "again", "conditions")
 #: The fields of link conditions that any schedule may take from any other one.
-_OF_LINKS: Final = ("loss", "repeat", "slow", "slow_s", "loss_by_kind", "loss_by_name")
+_OF_LINKS: Final = ("loss", "repeat", "slow", "slow_s", "loss_by_kind")
 
 
 def changed_schedule(schedule: S, other: S, fresh: S, rng: Random) -> S:

@@ -48,13 +48,6 @@ class KindLoss(NamedTuple):
     """The probability for one packet."""
 
 
-class NamedLoss(NamedTuple):
-    """The loss of the message classes whose names contain `name`."""
-
-    name: str
-    loss: float
-
-
 @dataclass(frozen=True, slots=True)
 class LinkConditions:
     """How packets travel in the fault phase. `loss`, `repeat` and `slow` are probabilities for one packet."""
@@ -68,8 +61,6 @@ class LinkConditions:
     slow_s: float = 1.0
     loss_by_kind: tuple[KindLoss, ...] = ()
     """Overrides `loss` for some message classes."""
-    loss_by_name: tuple[NamedLoss, ...] = ()
-    """The same, for those of certain names."""
     usual_s: tuple[float, ...] = ()
     """How long a packet that is not slow takes at most, for each directed pair of endpoints."""
 

@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from harness.faults.drawn_settings import draw_settings
-from harness.virtual.fault_schedule import FaultSchedule, KindLoss, LinkConditions, NamedLoss, draw_cut
+from harness.virtual.fault_schedule import FaultSchedule, KindLoss, LinkConditions, draw_cut
 from harness.virtual.log_events import (
     KEYS,
     LEADER,
@@ -168,9 +168,8 @@ def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultS
         if joins:
             drawn = _with_newcomer(rng, drawn, joins[0].node)
         if rng.random() < 0.5:
-            lost = NamedLoss(rng.choice(("Snapshot", "Part", "Fetch", "Chosen")), rng.choice((0.3, 0.7)))
-            links = replace(drawn.links, loss_by_name=(lost,))
-            drawn = replace(drawn, links=links)
+            lost = KindLoss(rng.random(), rng.choice((0.3, 0.7)))
+            drawn = replace(drawn, links=replace(drawn.links, loss_by_kind=(*drawn.links.loss_by_kind, lost)))
     return drawn
 
 

@@ -125,7 +125,7 @@ def _with_fewer_faults(fault_schedule: FaultSchedule, breaks: Callable[[FaultSch
         replace(links, loss=0.0),
         replace(links, repeat=0.0),
         replace(links, slow=0.0),
-        replace(links, loss_by_kind=(), loss_by_name=()),
+        replace(links, loss_by_kind=()),
     ):
         if breaks(candidate := replace(fault_schedule, links=better)):
             fault_schedule = candidate

@@ -131,8 +131,6 @@ class Simulation:
         kinds = algorithm.messages
         picky = fault_schedule.links.loss_by_kind if kinds else ()
         self._loss = {kinds[int(place * len(kinds))]: loss for place, loss in picky}
-        for name, loss in fault_schedule.links.loss_by_name:
-            self._loss |= {kind: loss for kind in kinds if name in kind.type_name()}
         self._timers: dict[tuple[NodeId, str], float] = {}  # when each timer is due
         self._cuts: dict[ScheduledCut, float] = {}  # when each cut ends
         self._pauses: dict[NodeId, float] = {}  # when each pause ends
