@@ -55,7 +55,8 @@ _FILE_COMMENT: Final = re.compile(r"# ([\w/-]+\.py)(?:: the method (\w+))?\n")
 _QUICK: Final = frozenset({
     "ps", "propose", "query", "put", "get", "del", "kill", "suspend", "resume", "restart", "partition", "isolate",
     "link", "links", "heal", "inject", "inspect", "logs", "runs", "report", "export", "faults", "member", "down",
-    "save", "restore", "recover", "assign", "check", "explore", "flp", "trace", "up", "test", "scorecard", "mutants",
+    "save", "restore", "recover", "assign", "check", "explore", "flp", "figure8", "trace", "up", "test", "scorecard", "mutants",
+    "new", "tour",
 })
 # fmt: on
 
