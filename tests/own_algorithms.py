@@ -1,6 +1,7 @@
 """Algorithms as users would write them, for tests: named to a cluster as `tests.own_algorithms:Refusing`."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.contract import Algorithm, Message, Node, NodeId, Request, Status, Value
@@ -177,6 +178,11 @@ class SetsTimerToText(Mistaken):
 class StatusIsDictionary(Mistaken):
     def status(self) -> Status:
         return {"decided": None}  # type: ignore[return-value]
+
+
+class AwaitsText(Mistaken):
+    def awaits(self) -> Sequence[str]:
+        return "again"
 
 
 class StatusHasWrongField(Mistaken):

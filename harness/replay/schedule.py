@@ -31,7 +31,7 @@ from harness.virtual.steps import (
     kind_name,
     to_json,
 )
-from node.algorithms import BUILT_IN, load_algorithm
+from node.algorithms import BUILT_IN, file_named_for, load_algorithm
 from node.contract import Algorithm, BadInput
 from node.wording import count
 
@@ -179,13 +179,13 @@ def _lines(items: Sequence[Any]) -> str:
 
 
 def name_of(algorithm: type[Algorithm]) -> str:
-    """Return the name by which `load_algorithm` finds a class."""
+    """Return the name by which `load_algorithm` finds a class, also in another process that runs in the same folder."""
     module, name = algorithm.__module__, algorithm.__qualname__
     for short, known in BUILT_IN.items():
         package, _, cls = known.partition(":")
         if cls == name and f"{module}.".startswith(f"{package}."):  # a log's class stands in a module of its package
             return short
-    return f"{module}:{name}"
+    return f"{file_named_for(module) or module}:{name}"
 
 
 def load(path: Path) -> Schedule:

@@ -23,8 +23,8 @@ from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NO_FACTS, Facts, StatusFailed, facts_of
 from harness.virtual.output import VirtualReply
 from harness.virtual.steps import Packet, plain
-from node.authors import describe_failure
-from node.contract import Message, NodeId, Request, Value
+from node.authors import describe_failure, place_of_function
+from node.contract import ContractBroken, Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
 from node.quorum import NO_BALLOT, Ballot
 
@@ -140,10 +140,15 @@ def missing_timers(node: VirtualNode) -> list[Violation]:
     instance = node.instance
     if instance is None:
         return []
+    awaited = instance.awaits()
+    if isinstance(awaited, str):  # which is a sequence of texts, too
+        broken = ContractBroken(f"awaits() returned {awaited!r}, where a tuple is wanted: ({awaited!r},)")
+        broken.place = str(place_of_function(type(instance).awaits))
+        raise broken
     of, running = node.instance_name, node.timers.running
     return [
         Violation(TIMER, f"{node.id} waits for something that may be lost, and its timer {name!r} is not set")
-        for name in instance.awaits()
+        for name in awaited
         if (of, name) not in running
     ]
 

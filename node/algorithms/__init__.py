@@ -26,6 +26,8 @@ LOGS: Final = ("multipaxos", "raft")
 DEFAULT_LOG: Final = LOGS[0]
 #: The names of the logs, in a sentence.
 A_LOG: Final = " or ".join(LOGS)
+#: The folders that are searched for modules because a file in them was named.
+_FOLDERS: Final[set[str]] = set()
 
 
 class UnknownAlgorithm(BadInput):
@@ -73,10 +75,19 @@ def _module_in(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
+        _FOLDERS.add(folder)
     module = importlib.import_module(path.stem)
     if module.__file__ is None or Path(module.__file__).resolve() != path.resolve():
         raise UnknownAlgorithm(f"another module is called {path.stem!r}, too: rename {path}")
     return module
+
+
+def file_named_for(module_name: str) -> str | None:
+    """Return the file by whose path alone a module is found, from the current folder; None if its name is enough."""
+    file: str | None = getattr(sys.modules.get(module_name), "__file__", None)
+    if file is None or os.path.dirname(os.path.realpath(file)) not in _FOLDERS:
+        return None
+    return os.path.relpath(os.path.realpath(file))
 
 
 def _why_not(module_name: str, error: BaseException) -> str:

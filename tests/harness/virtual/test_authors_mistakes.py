@@ -42,6 +42,7 @@ MISTAKES = {
     "SetsTimerToText": "timer 'later' from '1' to 2 seconds: give a name and 0 <= least_s <= most_s",
     "StatusIsDictionary": "status() of StatusIsDictionary returned a dict: return a node.contract.Status",
     "StatusHasWrongField": "status() of StatusHasWrongField has the int 3 as its ballot: see node.contract.Status",
+    "AwaitsText": "awaits() returned 'again', where a tuple is wanted: ('again',)",
     "Raising": "ZeroDivisionError: the author's mistake",
     "CannotSayHowItIs": "ZeroDivisionError: the author's mistake",
     "Exiting": "SystemExit: 3",
