@@ -3,6 +3,7 @@
 | kind | what it is | verdict |
 |---|---|---|
 | circuit | cas calls over few values that all overlap; they are the edges of a walk, so an order exists | valid |
+| broken circuit | the same with one edge changed, so that one value is left more often than it is reached | invalid |
 | wide | many clients on a register with cas and few values | valid |
 | stale end | the same, and two reads of different values, one after the other, at its very end | invalid |
 | repeating log | a log whose entries are appended more than once | valid |
@@ -19,7 +20,7 @@ from typing import Any, Final
 from harness.checkers.models import CasRegisterModel, LogModel
 from harness.checkers.sequential_model import MISMATCH, Model, ObjectCall
 
-KINDS: Final = ("circuit", "wide", "stale end", "repeating log", "short log")
+KINDS: Final = ("circuit", "broken circuit", "wide", "stale end", "repeating log", "short log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ def _drawn(kind: str, rng: Random) -> HardHistory:
         calls, values = rng.randint(20, 120), rng.randint(4, 30)
         return HardHistory(
             kind, f"{calls} calls, {values} values", "cas-register", circuit(rng, calls, values), "valid"
+        )
+    if kind == "broken circuit":
+        calls, values = rng.randint(20, 120), rng.randint(4, 30)
+        return HardHistory(
+            kind, f"{calls} calls, {values} values", "cas-register", broken_circuit(rng, calls, values), "invalid"
         )
     if kind in ("wide", "stale end"):
         clients, values, count = rng.randint(10, 60), rng.randint(2, 6), rng.randint(200, 1_500)
@@ -114,6 +120,28 @@ def circuit(rng: Random, calls: int, values: int) -> list[ObjectCall]:
     for number, edge in enumerate(edges):
         found.append(ObjectCall("cas", edge, "done", 2 + number, 2 + calls + number, None, number))
     return found
+
+
+def broken_circuit(rng: Random, calls: int, values: int) -> list[ObjectCall]:
+    """Return a circuit of which one call makes a value that nothing needs, in the place of one that is left by each way to it."""
+    made = circuit(rng, calls, values)
+    arrivals: dict[str, list[int]] = {}
+    departures: dict[str, int] = {}
+    for number, call in enumerate(made[1:], 1):
+        assert isinstance(call.argument, tuple)
+        source, target = call.argument
+        departures[source] = departures.get(source, 0) + 1
+        arrivals.setdefault(target, []).append(number)
+    needed = [
+        number
+        for target, numbers in arrivals.items()
+        if target != "0" and departures.get(target, 0) == len(numbers)
+        for number in numbers
+    ]
+    number = rng.choice(needed)
+    source, _ = made[number].argument  # type: ignore[misc]  # a cas has two values
+    made[number] = made[number].changed(argument=(source, str(values)))
+    return made
 
 
 def with_stale_end(rng: Random, calls: list[ObjectCall]) -> list[ObjectCall]:

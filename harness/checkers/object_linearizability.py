@@ -8,8 +8,8 @@ Rules
 1. Each key is an object of its own: a history is linearizable exactly if the calls on each object are (locality, same
    paper).
 2. Where a theorem decides, no order is searched: `write_once.py`, `unique_writes.py`, `lock_holds.py` and `log_entries.py`,
-   each with its proof. `stale_values.py` and `text_appends.py` find the usual flaw of other registers before a search starts, and
-   two holds of a lock that overlap are found among all answers.
+   each with its proof. `stale_values.py`, `value_counts.py` and `text_appends.py` find usual flaws of other registers before a
+   search starts, and two holds of a lock that overlap are found among all answers.
 3. Elsewhere `jit_linearizability.py` searches, up to a bound. Beyond it the verdict is unknown, never valid.
 4. A few calls that contradict each other explain a violation. A violation that a search found is minimised first. If many
    calls remain, the sentence names the last ones. The violation stands if it cannot be explained.
@@ -38,6 +38,7 @@ from harness.checkers.sequential_model import Model, ObjectCall
 from harness.checkers.stale_values import find_stale_value
 from harness.checkers.text_appends import ObservedTextModel, find_stale_text
 from harness.checkers.unique_writes import check_unique_writes, writes_are_unique
+from harness.checkers.value_counts import find_overdrawn_value
 from harness.checkers.write_once import check_write_once
 from harness.records.jsonable import describe_error
 
@@ -80,7 +81,7 @@ def find_contradiction(
         if grows := any(call.f == "append" for call in calls):
             found = find_stale_text(calls, model.initial)
         else:
-            found = find_stale_value(calls, model)
+            found = find_stale_value(calls, model) or find_overdrawn_value(calls, model)
         if found is not None:
             return found
         model = ObservedTextModel(model, calls) if grows else model

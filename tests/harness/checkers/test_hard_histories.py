@@ -117,16 +117,16 @@ def test_a_log_whose_entries_repeat_and_whose_read_came_too_early() -> None:
 
 
 def test_hard_histories_of_every_kind_have_their_known_verdicts(tmp_path: Path) -> None:
-    rows = list(judged(5, 3, 60, 2))
+    rows = list(judged(len(KINDS), 3, 60, 2))
     assert [row for row in rows if row["status"] != row["expected"]] == []
     figures = list(summary(rows))
     assert [(row["kind"], row["right"], row["wrong"]) for row in figures] == [
         *((kind, 1, 0) for kind in KINDS),
-        ("all", 5, 0),
+        ("all", len(KINDS), 0),
     ]
     assert figures[-1]["named_calls_max"] <= 4
     assert figures[-1]["unnamed_calls_max"] == 0
-    for history in hard_histories(5, 3):  # as files, too
+    for history in hard_histories(len(KINDS), 3):  # as files, too
         path = tmp_path / "history.jsonl"
         path.write_text("".join(lines_of(history)))
         read = read_calls(path, MODELS[history.model]())
