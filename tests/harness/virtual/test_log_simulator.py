@@ -109,7 +109,7 @@ def test_seeds_draw_every_kind_of_event() -> None:
     ("fault_model", "seeds", "kind"),
     [
         (FaultModel(disks_sync_late=True), range(100), "promise"),
-        (FaultModel(logs_sync_late=True), range(23, 123), "contract"),
+        (FaultModel(logs_sync_late=True), range(29, 129), "contract"),
         (FaultModel(empty_disks_vote=True), range(60, 160), "incarnation"),
     ],
     ids=["a disk that syncs late", "a log behind its commit index", "a lost disk that votes"],

@@ -133,11 +133,11 @@ def test_seeds_differ() -> None:
 
 
 def test_workers_find_the_same() -> None:
-    alone = run_simulate("failover", range(220), failures_max=1000)
+    alone = run_simulate("failover", range(60), failures_max=1000)
     # In a process of its own, since multiprocessing leaves its resource tracker to the process that it began in.
     source = (
         "from harness.virtual.simulator import run_simulate;"
-        "print(run_simulate('failover', range(220), workers=2, failures_max=1000).dumps())"
+        "print(run_simulate('failover', range(60), workers=2, failures_max=1000).dumps())"
     )
     output = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, cwd=ROOT).stdout
     together = json.loads(output)
