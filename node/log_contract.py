@@ -284,6 +284,11 @@ class LogAlgorithm(Algorithm):
         """The slot of this replica's latest snapshot; 0 if it has none."""
         return 0
 
+    @property
+    def snapshot_record(self) -> Ballot | None:
+        """The ballot of the last record that the latest snapshot stands for, if this replica keeps it with the snapshot."""
+        return None
+
     @abstractmethod
     def progress(self) -> LogProgress:
         """Return how far this replica has come."""

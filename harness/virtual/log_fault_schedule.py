@@ -38,7 +38,7 @@ from harness.virtual.scheduled_events import (
 )
 from harness.virtual.steps import LastCommit
 from node.contract import NodeId
-from node.tuning import tuning_of
+from node.tuning import Tuning, tuning_of
 from node.wire import encode_value
 
 _COLOURS: Final = ("blue", "red", "green")
@@ -50,6 +50,11 @@ _SYNC_S: Final = (0.06, 0.3, 0.5)
 _SLOW_FOR_S: Final = (0.5, 1.0, 4.0)
 #: The share of runs at whose end nothing happens for a while.
 _IDLE: Final = 0.5
+#: The share of runs whose sessions end after so many milliseconds of the log's time without a use.
+_SHORT_SESSIONS: Final = 0.1
+SHORT_SESSION_MS: Final = 1_500
+#: The share of runs without another plot in which a leader is deposed, does not hear of it, and is asked.
+_DEPOSED: Final = 0.4
 #: When a siege begins, after a leader was elected.
 _SIEGE_AT_S: Final = 0.6
 
@@ -127,11 +132,19 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
         survivors=tuple(member for member in members if member not in left_down),
         recovery_colours=_COLOURS,
         clients=clients,
-        tuning=tuning_of(draw_settings(Random(f"settings/{seed}/{nodes}"), keeps_log=True)),
+        tuning=_tuning(seed, nodes),
         others=others,
         idles=Random(f"idle/{seed}/{nodes}").random() < _IDLE,
     )
     return _with_roles(Random(f"turns and roles/{seed}/{nodes}"), drawn, times)
+
+
+def _tuning(seed: int, nodes: int) -> Tuning:
+    """Draw the settings; in some runs sessions end so soon that a run outlasts them."""
+    drawn = draw_settings(Random(f"settings/{seed}/{nodes}"), keeps_log=True)
+    if Random(f"short sessions/{seed}/{nodes}").random() < _SHORT_SESSIONS:
+        drawn |= {"session_idle_ms": SHORT_SESSION_MS, "lease_ms_max": SHORT_SESSION_MS * 2 // 3}
+    return tuning_of(drawn)
 
 
 def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultSchedule:
@@ -140,7 +153,8 @@ def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultS
     faults = [with_moment(rng, fault) if isinstance(fault, ScheduledOutage) else fault for fault in drawn.faults]
     drawn = replace(drawn, faults=tuple(faults), turns=draw_turns(rng), all_lead=rng.random() < 0.3)
     drawn = _with_slow_disks(Random(f"slow disks/{drawn.seed}/{len(drawn.members)}"), drawn, times)
-    drawer = PlotDrawer(rng, drawn.clients, f"n{len(drawn.members) + len(drawn.others) + 1}")
+    newcomer = f"n{len(drawn.members) + len(drawn.others) + 1}"
+    drawer = PlotDrawer(rng, drawn.clients, drawn.members, newcomer)
     draw = rng.random()
     if draw < 0.06 and len(drawn.members) > 2:
         quiet = tuple(
@@ -170,7 +184,24 @@ def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultS
         if rng.random() < 0.5:
             lost = KindLoss(rng.random(), rng.choice((0.3, 0.7)))
             drawn = replace(drawn, links=replace(drawn.links, loss_by_kind=(*drawn.links.loss_by_kind, lost)))
-    return drawn
+        return drawn
+    return _with_deposed(Random(f"deposed/{drawn.seed}/{len(drawn.members)}"), drawn, drawer, times)
+
+
+def _with_deposed(rng: Random, drawn: LogFaultSchedule, drawer: PlotDrawer, times: Times) -> LogFaultSchedule:
+    """Let another node take over from a leader that does not hear of it and is asked, in some runs without another plot.
+
+    Mostly nothing else happens, and links are good: other faults end the old leader's lead, or leave no node to succeed it.
+    """
+    if len(drawn.members) < 3 or rng.random() > _DEPOSED:
+        return drawn
+    drawer.rng = rng
+    if rng.random() < 0.2:
+        plot = drawer.deposed(replace(times, rng=rng).draw())
+        return replace(drawn, fault_phase_s=drawn.fault_phase_s + drawer.lasts_s, faults=(*drawn.faults, plot))
+    plot = drawer.deposed(rng.uniform(0.2, 0.5))
+    links = LinkConditions(repeat=drawn.links.repeat, usual_s=tuple(min(each, 0.01) for each in drawn.links.usual_s))
+    return replace(drawn, fault_phase_s=0.5 + drawer.lasts_s, faults=(plot,), links=links)
 
 
 def _with_slow_disks(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultSchedule:

@@ -26,7 +26,7 @@ times that the client sees, and the call can take effect only between them.
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
-from harness.checkers.leader_rules import ELECTION_SAFETY, LeaderLogs
+from harness.checkers.leader_rules import ELECTION_SAFETY, LOG_MATCHING, LeaderLogs
 from harness.checkers.reference.log import NO_OP, Batch
 from harness.virtual.judge import Violation, VirtualJudge
 from harness.virtual.log_events import SAME
@@ -36,6 +36,7 @@ from harness.virtual.steps import Packet, plain
 from node.contract import NodeId, Request
 from node.frames import CommandFrame, ReadFrame
 from node.log_contract import LogAlgorithm, Record
+from node.machines import DEFAULT
 from node.machines.kv import KvMachine
 from node.quorum import NO_BALLOT, Ballot
 from node.replication.configuration import Configuration
@@ -80,12 +81,12 @@ class _Frame(NamedTuple):
 class _Checked:
     """How far one incarnation of a node has been checked: its slots, its versions, and the ballot under which it leads."""
 
-    __slots__ = ("applied", "incarnation", "leading", "version")
+    __slots__ = ("applied", "incarnation", "leading", "snapshot", "version")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self.leading: Ballot | None = None
-        self.applied = self.version = 0
+        self.applied = self.version = self.snapshot = 0
 
 
 class LogJudge(VirtualJudge):
@@ -109,6 +110,7 @@ class LogJudge(VirtualJudge):
         self._owners: dict[Ballot, _Boot] = {}
         self._promised: dict[NodeId, Ballot] = {}
         self._checked: dict[NodeId, _Checked] = {}
+        self._restored_next = 1  # the slot of the next snapshot that is restored as a check
         self._answered: dict[str, _Answered] = {}
         self._frames: dict[Request, _Frame] = {}
         self._token_owners: dict[int, str] = {}
@@ -211,6 +213,11 @@ class LogJudge(VirtualJudge):
                 other, first = self._chosen.setdefault(slot, (node.id, record))
                 if first.batch != record.batch:
                     self._find("agreement", f"in slot {slot} {other} has applied one batch and {node.id} another")
+        if self._algorithm.records_keep_ballots:
+            self._check_tail(node, state.applied)
+        if replica.snapshot_slot != checked.snapshot:
+            checked.snapshot = replica.snapshot_slot
+            self._check_snapshot(node, replica)
         if state.applied > max(self._chains, default=0):
             self.configuration = state.configuration
         checked.applied = state.applied
@@ -220,6 +227,49 @@ class LogJudge(VirtualJudge):
         machine = state.machines.get("kv")
         if isinstance(machine, KvMachine) and machine.version > checked.version:
             self._check_changes(node.id, machine, checked)
+
+    def _check_tail(self, node: VirtualNode, applied: int) -> None:
+        """Check that on a disk no record above the last applied slot is of an earlier round: what was replaced is gone.
+
+        A leader's records are of its round or an earlier one, and a later leader has replaced what followed.
+        """
+        get, slot, round_ = node.disk.log.get, applied, 0
+        while (record := get(slot)) is not None:
+            if record.round < round_:
+                text = f"the disk of {node.id} has a record of round {record.round} in slot {slot}, after one of round {round_}"
+                self._find("agreement", f"{LOG_MATCHING}: {text}")
+                return
+            slot, round_ = slot + 1, record.round
+
+    def _check_snapshot(self, node: VirtualNode, replica: LogAlgorithm) -> None:
+        """Check that a snapshot on a disk names the record that was chosen, and that a state restored from it packs to it.
+
+        What a restored state has lost may be asked of it much later, or never in a run. Fewer and fewer snapshots are restored.
+        """
+        slot, log = replica.snapshot_slot, node.disk.log
+        named, chosen = replica.snapshot_record, self._chosen.get(slot)
+        if named is not None and chosen is not None and named != Ballot(chosen[1].round, chosen[1].owner):
+            text = f"the snapshot of slot {slot} at {node.id} names {plain(named)}, and that slot was chosen as of"
+            self._find("agreement", f"{text} {plain(Ballot(chosen[1].round, chosen[1].owner))}")
+        if slot < self._restored_next:
+            return
+        self._restored_next = slot + 1 + slot // 3
+        parts: list[bytes] = []
+        while (part := log.part(slot, len(parts))) is not None:
+            parts.append(part)
+        saved = b"".join(parts)
+        state = replica.state
+        restored = type(state)(replica.node.machines or DEFAULT, state.configuration, state.tuning)
+        try:
+            restored.restore(saved)
+            packed = restored.packed()
+        except Exception as error:  # noqa: BLE001 - a broken machine may raise anything
+            self._find("state", f"the snapshot of slot {slot} cannot be restored ({error!r})")
+            return
+        if packed != saved:
+            self._find(
+                "state", f"the state that is restored from the snapshot of slot {slot} is not the one that was saved"
+            )
 
     def _check_changes(self, node: NodeId, machine: KvMachine, checked: _Checked) -> None:
         kept = list(machine.history)

@@ -8,7 +8,7 @@ In a *siege* nothing else happens: links are good, and a minority of the nodes i
 client an answer within `OWED_S`, during the fault.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -32,6 +32,7 @@ from harness.virtual.scheduled_events import (
     Times,
 )
 from harness.virtual.steps import CrashMoment
+from node.contract import NodeId
 from node.wire import encode_value
 
 #: How long a node is struck in a plot: some longer than a client waits for a call, which is 3 s.
@@ -39,6 +40,8 @@ _LONG_S: Final = (0.3, 1.0, 1.0, 4.0)
 #: How long a siege lasts, and by when each call in it is owed an answer.
 SIEGE_S: Final = 12.0
 OWED_S: Final = 10.0
+#: How long a leader that is to be deposed is deaf before its messages are lost, too: more than a beat, so that answers are held.
+_DEAF_S: Final = 0.07
 OLD_LEADER: Final = BOUND[NodeRole.LEADER]
 #: How many leaders follow each other in a succession.
 _SUCCESSIONS: Final = 4
@@ -50,7 +53,9 @@ class PlotDrawer:
 
     rng: Random
     clients: tuple[str, ...]
-    newcomer: str
+    nodes: tuple[NodeId, ...]
+    """The nodes that are members at first."""
+    newcomer: NodeId
     """A node that is no member, for a plot that needs a learner."""
     number: int = 0
     lasts_s: float = 0.0
@@ -94,10 +99,11 @@ class PlotDrawer:
                 return ScheduledPause(0.0, for_s, name)
 
     def _leader_with_learner(self, at_s: float) -> list[ScheduledEvent]:
-        """Draw a learner that joins, and that is then cut off together with the leader."""
+        """Draw a learner that joins, and that is then cut off together with the leader. Often another one leads at once."""
         pair = (OLD_LEADER, BOUND[NodeRole.LEARNER])
         cut = ScheduledCut(0.0, self.rng.choice(_LONG_S), pair, (OTHERS,), one_way=False, holds=False)
-        leader = self._plot(0.0, NodeRole.LEADER, [cut, *self._calls_after()])
+        then = self._deposed_at_once() if self.rng.random() < 0.7 else self._calls_after()
+        leader = self._plot(0.0, NodeRole.LEADER, [cut, *then])
         learner = self._plot(at_s, NodeRole.LEARNER, [leader], within_s=2.0)
         return [MembershipChange(at_s, self.rng.choice(self.clients), "add", self.newcomer), learner]
 
@@ -137,6 +143,43 @@ class PlotDrawer:
         plot = self._plot(0.0, NodeRole.FOLLOWER, then)
         return self._plot(at_s, NodeRole.LEADER, [plot])
 
+    def deposed(self, at_s: float) -> ScheduledPlot:
+        """Draw a leader that does not hear that it is one no longer, and that is asked while another one already writes.
+
+        The others see its connection close, so that they elect at once, before it misses their answers and stops leading.
+        """
+        rng = self.rng
+        for_s, old, others = rng.choice((0.2, 0.3, 0.4, 1.0)), (OLD_LEADER,), (OTHERS,)
+        struck: list[ScheduledEvent]
+        match rng.randrange(4):
+            case 0:
+                struck = [ScheduledCut(0.0, for_s, old, others, one_way=False, holds=False)]
+            case 1 | 2:  # what the others have answered before arrives at last
+                struck = [
+                    ScheduledCut(0.0, _DEAF_S + for_s, others, old, one_way=True, holds=True),
+                    ScheduledCut(_DEAF_S, for_s, old, others, one_way=True, holds=rng.random() < 0.5),
+                ]
+            case _:
+                struck = [ScheduledPause(0.0, rng.choice((0.1, for_s)), OLD_LEADER)]
+        self.lasts_s = 1.0
+        return self._plot(at_s, NodeRole.LEADER, [*struck, *self._deposed_at_once(_DEAF_S)])
+
+    def _deposed_at_once(self, after_s: float = 0.0) -> list[ScheduledEvent]:
+        """Draw the election of a successor after `after_s`, a write there, and questions to the old leader right after it."""
+        rng, successor = self.rng, BOUND[NodeRole.SUCCESSOR]
+        asked_s = rng.choice((0.05, 0.1, 0.2))
+        then: list[ScheduledEvent] = [
+            *(self._at_hot_key(rng.uniform(0.0, asked_s / 2), "put", successor) for _ in range(rng.randint(1, 2))),
+            *(self._at_hot_key(rng.uniform(0.0, 2 * asked_s), "get", OLD_LEADER) for _ in range(rng.randint(3, 6))),
+        ]
+        return [
+            ScheduledHint(after_s, OLD_LEADER),
+            ScheduledHint(
+                after_s + rng.choice((0.02, 0.05)), OLD_LEADER
+            ),  # a heartbeat that was under way may have come
+            self._plot(0.0, NodeRole.SUCCESSOR, then, within_s=1.0),
+        ]
+
     def _succession(self, at_s: float, more: int) -> ScheduledEvent:
         """Draw leaders in quick succession, each of which reaches only some of the others with what it writes."""
         rng, follower = self.rng, BOUND[NodeRole.FOLLOWER]
@@ -171,6 +214,11 @@ class PlotDrawer:
                 away_s, rng.choice((0.0, 0.1)), follower, loses_disk=False, in_turn=True, moment=CrashMoment.SNAPSHOT
             )
             then.append(crash)
+        if rng.random() < 0.3:  # it comes back as all boot, and runs for the lead although it lacks so much
+            late = rng.choice(self.nodes)
+            for node in self.nodes:
+                down_s = 1.0 if node == late else rng.uniform(0.0, 0.1)
+                then.append(ScheduledOutage(away_s, down_s, node, loses_disk=False))
         return self._plot(at_s, NodeRole.FOLLOWER, then)
 
     def _calls_after(self) -> list[ScheduledEvent]:
@@ -192,6 +240,9 @@ class PlotDrawer:
         value = encode_value(f"p{self.number}")
         key = KEYS[0] if self.rng.random() < 0.7 else self.rng.choice(KEYS)
         return ScheduledOperation(at_s, self.rng.choice(self.clients), kind, key, value, node, owed_s)
+
+    def _at_hot_key(self, at_s: float, kind: str, node: str) -> ScheduledOperation:
+        return replace(self._operation(at_s, kind, node), key=KEYS[0])
 
     def siege(self, at_s: float) -> ScheduledPlot:
         """Draw a plot in which a minority is struck for long, and every call is owed an answer."""

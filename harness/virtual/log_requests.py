@@ -3,27 +3,28 @@
 The history has the form of a recorded one, so that `harness.checkers.answers` judges it as it judges a run on real processes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from cluster.clients.log_call import LogCall
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from harness.records.history import Event, RecordedCall
 from harness.virtual.log_events import KEYS, SAME, SAME_KEY, ScheduledOperation
 from node.contract import Value
-from node.wire import Malformed, decode_value
+from node.wire import Malformed, decode_value, encode_value
 
-#: How long a lease lasts, in milliseconds of the log's time.
-_LEASE_MS: Final = 150
+#: How long leases last, in milliseconds of the log's time. One that is renewed may get another length.
+_LEASES_MS: Final = (150, 150, 200, 250)
+_DETAILS: Final = (None, None, "d")
 #: How long a leader may hold back the answer to a watch, in milliseconds.
 _WATCH_MS: Final = 2000
 #: The same for a place in the queue of a lock: some are answered that they still wait.
 _GRANTED_MS: Final = 100
 _MOST: Final = 1000
-#: How many entries a page has.
-_PAGE: Final = 2
+#: By the key of the call, how many entries a page has: few, so that there often are more.
+_PAGES: Final = dict(zip(KEYS, (2, 1, 2), strict=True))
 #: The owner of locks that every client can be.
 _SHARED_OWNER: Final = "shared"
 #: The client whose membership others meddle with.
@@ -100,7 +101,7 @@ def _range(_operation: ScheduledOperation, _memory: ClientMemory, _key: str, _ve
 
 def _page(_operation: ScheduledOperation, _memory: ClientMemory, key: str, _version: int) -> LogRequest:
     """Ask for a page that begins after the key before this one; before the first key, at the beginning."""
-    return _page_of(("", *KEYS)[KEYS.index(key)], _PAGE)
+    return _page_of(("", *KEYS)[KEYS.index(key)], _PAGES[key])
 
 
 def _page_of(after: str, most: int) -> LogRequest:
@@ -182,29 +183,40 @@ def _decoded(value: bytes | None) -> Any:
     return None if value is None else _shown(value)
 
 
+def _drawn(operation: ScheduledOperation, of: Sequence[Any]) -> Any:
+    """Return one of several things, by what the operation writes, which is unique in the run."""
+    return of[sum(operation.value) % len(of)]
+
+
+def _lease_ms(operation: ScheduledOperation) -> int:
+    return cast(int, _drawn(operation, _LEASES_MS))
+
+
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
-def _try(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
+def _try(operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
     def answer(token: Any) -> Any:
         memory.tokens[lock] = token
         return token
 
-    return LogRequest("locks", ["try", lock, memory.owner, _LEASE_MS], "acquire", lock, {"owner": memory.owner}, answer)
+    return LogRequest(
+        "locks", ["try", lock, memory.owner, _lease_ms(operation)], "acquire", lock, {"owner": memory.owner}, answer
+    )
 
 
-def _try_shared(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
+def _try_shared(operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
     """Try under an owner's name that other clients use, too: they are no holder of this client's lock."""
 
     def answer(token: Any) -> Any:
         memory.tokens[lock] = token
         return token
 
-    value = {"owner": _SHARED_OWNER, "lease_ms": _LEASE_MS}
-    return LogRequest("locks", ["try", lock, _SHARED_OWNER, _LEASE_MS], "try", lock, value, answer)
+    value = {"owner": _SHARED_OWNER, "lease_ms": _lease_ms(operation)}
+    return LogRequest("locks", ["try", lock, _SHARED_OWNER, _lease_ms(operation)], "try", lock, value, answer)
 
 
-def _acquire(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
+def _acquire(operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
     """Take a place in the queue."""
 
     def answer(place: Any) -> Any:
@@ -212,8 +224,8 @@ def _acquire(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _v
         memory.tokens[lock] = token or memory.tokens.get(lock, 0)
         return place
 
-    value = {"owner": memory.owner, "lease_ms": _LEASE_MS}
-    return LogRequest("locks", ["acquire", lock, memory.owner, _LEASE_MS], "queue", lock, value, answer)
+    value = {"owner": memory.owner, "lease_ms": _lease_ms(operation)}
+    return LogRequest("locks", ["acquire", lock, memory.owner, _lease_ms(operation)], "queue", lock, value, answer)
 
 
 def _granted(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _version: int) -> LogRequest:
@@ -232,15 +244,15 @@ def _give_up(_operation: ScheduledOperation, memory: ClientMemory, lock: str, _v
     return LogRequest("locks", ["give_up", lock, memory.owner], "give_up", lock, {"owner": memory.owner})
 
 
-def _resume(_operation: ScheduledOperation, memory: ClientMemory, lock: str, token: int) -> LogRequest:
+def _resume(operation: ScheduledOperation, memory: ClientMemory, lock: str, token: int) -> LogRequest:
     """Go on with a lock that some client holds with the latest token that was answered."""
 
     def answer(new: Any) -> Any:
         memory.tokens[lock] = new
         return new
 
-    command = ["resume", lock, token, memory.owner, _LEASE_MS]
-    value = {"token": token, "owner": memory.owner, "lease_ms": _LEASE_MS}
+    command = ["resume", lock, token, memory.owner, _lease_ms(operation)]
+    value = {"token": token, "owner": memory.owner, "lease_ms": _lease_ms(operation)}
     return LogRequest("locks", command, "resume", lock, value, answer)
 
 
@@ -286,12 +298,13 @@ _OF_LOCKS: Final[Mapping[str, _Maker]] = {
 def _of_member(group: str, word: str) -> _Maker:
     """Return what makes a join, a heartbeat or a leave of the client itself in a group."""
 
-    def make(_operation: ScheduledOperation, memory: ClientMemory, _key: str, _version: int) -> LogRequest:
+    def make(operation: ScheduledOperation, memory: ClientMemory, _key: str, _version: int) -> LogRequest:
         value: dict[str, Any] = {"group": group}
         command: list[Any] = [word, memory.name]
-        if word == "join":
-            value |= {"details": None, "lease_s": _LEASE_MS / 1000}
-            command += [b"", _LEASE_MS]
+        if word == "join":  # a member that joins again with other details is refused
+            details, lease_ms = _drawn(operation, _DETAILS), _lease_ms(operation)
+            value |= {"details": details, "lease_s": lease_ms / 1000}
+            command += [b"" if details is None else encode_value(details), lease_ms]
         return LogRequest(group, command, word, memory.name, value)
 
     return make

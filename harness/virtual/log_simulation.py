@@ -33,11 +33,11 @@ from harness.virtual.log_events import (
     ScheduledOperation,
     ScheduledSlowDisk,
 )
-from harness.virtual.log_fault_schedule import LogFaultSchedule
+from harness.virtual.log_fault_schedule import SHORT_SESSION_MS, LogFaultSchedule
 from harness.virtual.log_judge import LogJudge
 from harness.virtual.log_requests import CallRecord, ClientMemory, request_of
 from harness.virtual.output import TurnOutput, VirtualReply
-from harness.virtual.roles import NodeRole
+from harness.virtual.roles import BOUND, NodeRole
 from harness.virtual.scheduled_events import ScheduledCall
 from harness.virtual.simulation import RECOVERY_PACKET_S, SimulatedRun, Simulation
 from harness.virtual.steps import LastCommit, Packet, PeerLost, Recover, Retire, SendFrame, Step
@@ -255,7 +255,16 @@ class LogSimulation(Simulation):
         return self.leader() if name == LEADER else super()._named(name)
 
     def _node_with(self, role: NodeRole) -> NodeId | None:
-        return self.leader() if role is NodeRole.LEADER else super()._node_with(role)
+        match role:
+            case NodeRole.LEADER:
+                return self.leader()
+            case NodeRole.SUCCESSOR:
+                leader = self.leader()
+                return None if leader == self._bound.get(BOUND[NodeRole.LEADER]) else leader
+            case NodeRole.LEARNER:  # by what the leader has applied: a node that joins takes itself for one before
+                replica = None if (leader := self.leader()) is None else self._replica(leader)
+                return None if replica is None else next(iter(replica.state.configuration.learners), None)
+        return super()._node_with(role)
 
     def _survives(self, last_commit: LastCommit) -> bool:
         return self._algorithm.may_doubt or last_commit is LastCommit.TORN
@@ -439,11 +448,13 @@ class LogSimulation(Simulation):
         return True
 
     def _wait_for_leases(self) -> bool:
-        """Let nothing happen for long enough that every lease has to end: without a client's command, too."""
+        """Let nothing happen for long enough that every lease, and each short session, has to end: without a command, too."""
         idles = self.fault_schedule.idles and self._idle_from is None
-        if idles and any(call.kind in _LEASE_KINDS for call in self._scheduled_operations()):
+        session_s = self.fault_schedule.tuning.session_idle_ms / 1000
+        short = session_s <= SHORT_SESSION_MS / 1000
+        if idles and (short or any(call.kind in _LEASE_KINDS for call in self._scheduled_operations())):
             self._idle_from = self.now, self.leader()
-            self._end_s = self.now + _IDLE_S
+            self._end_s = self.now + _IDLE_S + (session_s if short else 0.0)
             client = next(iter(self.clients))
             for kind in _FOLLOWED:
                 self._begin(ScheduledOperation(self.now, client, kind, KEYS[0], b""), 2 * RECOVERY_S)

@@ -24,6 +24,8 @@ class NodeRole(StrEnum):
     """It is about to lead, or to have a value chosen."""
     HEIR = "heir"
     """The leader hands over to it."""
+    SUCCESSOR = "successor"
+    """It leads a log and serves clients, and the last leader that was bound is another node."""
     LEARNER = "learner"
     """It receives the log, and is no voter."""
     FOLLOWER = "follower"
@@ -35,6 +37,7 @@ BOUND: Final[Mapping[NodeRole, str]] = {
     NodeRole.LEADER: "the old leader",
     NodeRole.CANDIDATE: "the candidate",
     NodeRole.HEIR: "the heir",
+    NodeRole.SUCCESSOR: "the successor",
     NodeRole.LEARNER: "the learner",
     NodeRole.FOLLOWER: "the follower",
 }

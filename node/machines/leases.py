@@ -13,6 +13,9 @@ from node.machine import BEAT_MS, Moment, Refusal
 
 LEASE_MS_MIN: Final = 100
 NAME_BYTES_MAX: Final = 200
+#: How many entries of the heap may be of leases that were dropped or renewed, beside as many as there are leases. It is small, so
+#: that short runs rebuild the heap, too.
+_DROPPED_MAX: Final = 4
 
 _Key = TypeVar("_Key", int, str)
 
@@ -31,7 +34,7 @@ class Leases(Generic[_Key]):
         self._leases[key] = (session, due_ms)
         self._of_session.setdefault(session, {})[key] = None
         heapq.heappush(self._heap, (due_ms, key))
-        if len(self._heap) > 2 * len(self._leases) + 64:
+        if len(self._heap) > 2 * len(self._leases) + _DROPPED_MAX:
             self._heap = [(due_ms, key) for key, (_, due_ms) in self._leases.items()]
             heapq.heapify(self._heap)
 

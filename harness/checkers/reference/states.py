@@ -23,6 +23,7 @@ from node.wire import unpack_unchecked
 _SESSIONS: Final = (
     "sessions, by number: last use in ms, lowest open number, highest number, numbers of the kept answers"
 )
+_DUE: Final = "time in ms at which its next lease ends"
 _EVEN: Final = "truth that no member has two tasks more than another one"
 _OWN_TOKENS: Final = "truth that each task has a token of its own, and none is above the last one"
 
@@ -40,7 +41,11 @@ def differences(packed: bytes, machines: Mapping[str, Machine], log: ReferenceLo
     assert slot == log.slot, (slot, log.slot)
     try:
         sessions = _sessions_in(sessions)
-        states = {name: _PARTS[name](state) for name, state in packed_machines if name in judged}
+        states = {
+            name: {**_PARTS[name](state), _DUE: machines[name].due_ms()}
+            for name, state in packed_machines
+            if name in judged
+        }
     except (TypeError, ValueError, KeyError) as error:  # a broken machine may hold anything
         yield f"after slot {slot} the state has not the form of one ({error!r})"
         return
@@ -83,12 +88,17 @@ def _locks(locks: LocksReference) -> dict[str, Any]:
         ]
         for claim in locks.claims
     ]
-    return {"last ticket and token": locks.highest, "claims": claims}
+    return {
+        "last ticket and token": locks.highest,
+        "claims": claims,
+        _DUE: min((claim.ends_ms for claim in locks.claims), default=None),
+    }
 
 
 def _members(group: MembersReference) -> dict[str, Any]:
     members = [[one.name, one.details, one.session, one.lease_ms, one.ends_ms] for one in group.members.values()]
-    return {"view": group.number, "members": members}
+    due = min((one.ends_ms for one in group.members.values()), default=None)
+    return {"view": group.number, "members": members, _DUE: due}
 
 
 def _assignment(assignment: AssignmentReference) -> dict[str, Any]:

@@ -304,6 +304,10 @@ class Raft(LogReplica):
     def promised(self) -> Ballot:
         return Ballot(self.election.term, self.election.voted_for)
 
+    @property
+    def snapshot_record(self) -> Ballot | None:
+        return self.log.snapshot_ballot
+
     @classmethod
     def leader_message(cls, message: Message) -> LeaderMessage | None:
         match message:

@@ -7,10 +7,11 @@ import pytest
 from harness import mutants
 from harness.checkers.answers import answers
 from harness.checkers.verdict import VerdictStatus
-from harness.mutants import unasked
+from harness.mutants import unasked, unasked_restores
 from harness.mutants.clients import BROKEN_CLIENTS
 from harness.mutants.unasked import UNASKED
 from harness.mutants.unasked_faults import UNASKED_FAULTS
+from harness.mutants.unasked_restores import UNASKED_RESTORES
 from harness.mutants.unasked_simulated import UNASKED_SIMULATED, AskTimerLost, FetchTimerLost
 from harness.mutants.unasked_states import (
     UNASKED_STATES,
@@ -22,6 +23,7 @@ from harness.mutants.unasked_states import (
 from harness.virtual.simulation_settings import SimulationSettings
 from harness.workloads.mixed import MixedWorkload
 from node.algorithms.multipaxos import MultiPaxos
+from node.replication.replica import LogReplica
 from tests.harness.workloads.in_memory import NODES, InMemory
 
 #: These show only with processes: their clients wait at a leader, send several frames at once, or meet a leader that was deposed.
@@ -64,13 +66,40 @@ def test_simulations_show_a_timer_that_is_lost(broken: type[MultiPaxos], seed: i
     ids=lambda case: getattr(case, "__name__", None),
 )
 def test_states_time_and_small_answers_show_it(broken: type[MultiPaxos], expected: str) -> None:
-    runs = (SimulationSettings().simulate(broken, seed).violations for seed in range(10))
+    runs = (SimulationSettings().simulate(broken, seed).violations for seed in range(20))
     assert expected in str(next(found for found in runs if found))
+
+
+@pytest.mark.parametrize(
+    ("broken", "seed", "expected"),
+    [
+        (unasked_restores.SharesAreNewAfterRestore, 5, "not the one that was saved"),
+        (unasked_restores.ResumptionsAreForgotten, 46, "not the one that was saved"),
+        (unasked_restores.TokensAreThoseOfHolders, 8, "other answers"),
+        (unasked_restores.RestoresAddToWhatIsThere, 33, "another state"),
+        (unasked_restores.ReplacedEntriesStayOnDisk, 8, "record of round 1 in slot 7, after one of round 3"),
+        (unasked_restores.TermsWithoutVotesAreInMemory, 1, "had promised"),
+        (unasked_restores.SessionsEndABeatEarly, 14, "the sessions"),
+        (unasked_restores.LeasesKeepTheirLength, 34, "claims"),
+        (unasked_restores.DetailsMayDiffer, 14, "no place in the log"),
+        (unasked_restores.LateFramesAreStale, 2, "the sessions"),
+        (unasked_restores.ClosedSessionsKeepTheirLocks, 22, "last ticket and token"),
+        (unasked_restores.CompactionIsOffByOne, 10, "no place in the log"),
+        (unasked_restores.LearnersConfirm, 42, "read at n3"),
+        (unasked_restores.AnyAnswerConfirms, 292, "read at n3"),
+        (unasked_restores.AnyAnswerConfirmsInRaft, 292, "read at n1"),
+    ],
+    ids=lambda case: getattr(case, "__name__", None),
+)
+def test_what_is_restored_and_who_is_asked_while_another_leads_show_it(
+    broken: type[LogReplica], seed: int, expected: str
+) -> None:
+    assert expected in str(SimulationSettings().simulate(broken, seed).violations)
 
 
 def test_there_are_two_of_each_kind_and_the_readme_has_them() -> None:
     readme = (Path(mutants.__file__).parent / "README.md").read_text()
     assert {len(kind) for kind in UNASKED.values()} == {2}
     assert all(f"`{broken.__name__}`" in readme for broken in BROKEN_CLIENTS)
-    for kinds in (UNASKED, UNASKED_FAULTS, UNASKED_SIMULATED, UNASKED_STATES):
+    for kinds in (UNASKED, UNASKED_FAULTS, UNASKED_RESTORES, UNASKED_SIMULATED, UNASKED_STATES):
         assert all(f"`{broken.__name__}`" in readme for kind in kinds.values() for broken in kind)
