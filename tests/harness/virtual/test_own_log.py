@@ -57,7 +57,7 @@ def test_only_what_it_can_do_must_have_happened() -> None:
 
 @pytest.mark.parametrize(
     ("broken", "seeds", "found"),
-    [(FollowersAnswer, (4, 5), "order: "), (ForgetsItsLast, (38, 51), "agreement: in slot ")],
+    [(FollowersAnswer, (4, 6), "order: "), (ForgetsItsLast, (38, 51), "agreement: in slot ")],
 )
 def test_its_mistakes_are_found(broken: type[FixedLeaderLog], seeds: Sequence[int], found: str) -> None:
     failures = simulate_seeds(broken, seeds, SAFE, 2).failures
