@@ -237,7 +237,7 @@ class ChosenLog:
 
         A log whose first slots are missing has no reference.
         """
-        applied, machines = self.applied, self.empty_state().machines
+        applied = self.applied
         if applied.first != 1:
             return
         snapshots: dict[int, list[NodeId]] = {}
@@ -250,9 +250,19 @@ class ChosenLog:
             for log in (as_nodes, as_applied):
                 log.advance(Batch(*unpack_unchecked(batch)) if batch else NO_OP)
             for node in snapshots.get(slot, ()):
-                packed = self.packed_snapshot(node)
-                yield from (f"the snapshot of {node}: {text}" for text in differences(packed, machines, as_nodes))
-        yield from differences(applied.state, machines, as_applied)
+                texts = self._differences_of(self.packed_snapshot(node), as_nodes)
+                yield from (f"the snapshot of {node}: {text}" for text in texts)
+        yield from self._differences_of(applied.state, as_applied)
+
+    def _differences_of(self, packed: bytes, log: ReferenceLog) -> Iterator[str]:
+        """Yield what a packed state has that the reference has not. The state is restored first, as a snapshot is."""
+        state = self.empty_state()
+        try:
+            state.restore(packed)
+        except Exception as error:  # noqa: BLE001 - a broken machine may raise anything
+            yield f"the state after slot {log.slot} cannot be restored: {error!r}"
+            return
+        yield from differences(packed, state.machines, log)
 
     # --- copies -----------------------------------------------------------------------------------------------------
 

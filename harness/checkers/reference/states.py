@@ -33,7 +33,7 @@ def differences(packed: bytes, machines: Mapping[str, Machine], log: ReferenceLo
 
     Args:
         packed: what `ReplicatedState.packed` returns.
-        machines: the machines of such a state, by name. Those that are not the shipped ones have no reference, and are left out.
+        machines: the machines of this state, by name. Those that are not the shipped ones have no reference, and are left out.
         log: the reference, after the same slot.
     """
     slot, time_ms, _, _, sessions, packed_machines = unpack_unchecked(packed)
