@@ -24,8 +24,9 @@ What this shows: nodes that all work, on a network that loses nothing, may never
 enough that messages arrive at the wrong time, and each of them does arrive."""
 
 _MAJORITY_SHOWS: Final = """
-What this shows: at a tie the decision depends on one message. It is on its way, so both colours may still win, and no node can
-decide. As long as it is late, no node can distinguish it from a lost message, nor the third node from one that is down."""
+What this shows: at a tie the decision depends on which of two messages arrives first. Both are on their way, so both colours may
+still win, and no node can decide. As long as they are late, no node can distinguish them from lost ones, nor the third node from
+one that is down."""
 
 _PROVED: Final = """
 What Fischer, Lynch and Paterson proved (Impossibility of Distributed Consensus with One Faulty Process, 1985): where
@@ -67,7 +68,7 @@ def flp(root: Path, algorithm: str, rounds: int, seconds: float | None, seed: in
 
     The adversary lets one Paxos proposer finish phase 1, holds its Accepts until the rival's Prepares have reached a quorum,
     releases them too late, and then does the same to the rival. When it stops, after its time or at Ctrl-C, a value is decided.
-    In a majority vote the command finds the one message on whose delay the decision depends.
+    In a majority vote the command finds the two messages on whose order the decision depends.
 
     Exit code: 0 if that was shown, 1 if a promise was violated, 2 if nothing was shown.
     """

@@ -1,4 +1,4 @@
-"""Explores every continuation of a majority vote at a tie, and finds the message whose delay decides the result.
+"""Explores every continuation of a majority vote at a tie, and finds the two messages whose order decides the result.
 
 Theory of operation
 -------------------
@@ -96,9 +96,9 @@ class Tie:
         if self.shown:
             one, other = self.critical
             text.append(
-                f"So the one message whose delay decides everything is {_describe_packet(one)}. "
-                f"In time: {join_with_and(sorted(self.after[one]))}. "
-                f"Overtaken by {_describe_packet(other)}: {join_with_and(sorted(self.after[other]))}."
+                f"So everything depends on which of two messages to {one.to} is late, and neither is special: the tie is "
+                f"symmetric. {_describe_packet(one)} first: {join_with_and(sorted(self.after[one]))}. "
+                f"{_describe_packet(other)} first: {join_with_and(sorted(self.after[other]))}."
             )
         late = join_with_and([_describe_packet(packet) for packet in self.critical])
         text.append(

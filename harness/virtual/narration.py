@@ -51,7 +51,7 @@ SENT_PHRASES: Final[Mapping[type[Message], str]] = {
     paxos.Promise: "promises ballot {ballot} to {to}, having accepted {had}",
     paxos.Accept: "asks {to} to accept {value} under ballot {ballot}",
     paxos.Accepted: "reports to {to} that it has accepted under ballot {ballot}",
-    paxos.Rejected: "rejects ballot {ballot} of {to}, having promised {promised}",
+    paxos.Rejected: "rejects {asked} {ballot} of {to}, having promised {promised}",
     paxos.Inquire: "asks {to} whether it has accepted anything",
     paxos.Report: "reports to {to} that it has accepted {had}",
     paxos.Decided: "reports to {to} that {value} is decided",
@@ -121,7 +121,7 @@ def narrate(happened: Iterable[tuple[Step, TurnOutput]]) -> list[str]:
 
 
 def _line(step: Step, outcome: TurnOutput) -> str:
-    effect = _effect(outcome)
+    effect = _effect(outcome, step.packet.message if isinstance(step, Deliver) else None)
     match step:
         case Deliver(packet):
             return _delivery(packet, outcome, effect)
@@ -174,8 +174,13 @@ def _delivery(packet: Packet, outcome: TurnOutput, effect: str) -> str:
     return f"{to} {received}, and {effect}" if effect else f"{to} {received}"
 
 
-def _effect(outcome: TurnOutput) -> str:
-    """Return what a node does in a turn, in order. A message to several nodes is named once."""
+def _effect(outcome: TurnOutput, asked: Message | None = None) -> str:
+    """Return what a node does in a turn, in order. A message to several nodes is named once.
+
+    Args:
+        outcome: what came of the turn.
+        asked: the message that the turn took in, if it was one.
+    """
     to: dict[Message, list[NodeId]] = {}
     for packet in outcome.packets:
         to.setdefault(packet.message, []).append(packet.to)
@@ -185,7 +190,7 @@ def _effect(outcome: TurnOutput) -> str:
     for message, names in to.items():
         receivers = join_with_and(names)
         if type(message) in SENT_PHRASES:
-            effects.append(SENT_PHRASES[type(message)].format_map(_phrase_fields(message, receivers)))
+            effects.append(SENT_PHRASES[type(message)].format_map(_phrase_fields(message, receivers, asked)))
         else:
             effects.append(f"sends {describe_message(message)} to {receivers}")
     effects.extend(map(_describe_reply, outcome.replies))
@@ -210,8 +215,8 @@ def _describe_frame(frame: CommandFrame | ReadFrame) -> str:
     return f"{frame.machine} {describe_commands(frame.packed)}{session}"
 
 
-def _phrase_fields(message: Message, to: str) -> dict[str, object]:
-    """Return what the phrases of a message may name in braces."""
+def _phrase_fields(message: Message, to: str, asked: Message | None = None) -> dict[str, object]:
+    """Return what the phrases of a message may name in braces. `asked` is the message that it answers, if that is known."""
     plain_fields = plain(message)
     assert isinstance(plain_fields, dict)
     named = {key: "nothing" if item is None else item for key, item in plain_fields.items()}
@@ -220,6 +225,10 @@ def _phrase_fields(message: Message, to: str) -> dict[str, object]:
             named["had"] = f"{named['value']} under {named['accepted']}"
         case paxos.Promise():
             named["had"] = "nothing"
+        case paxos.Rejected():
+            named["asked"] = {paxos.Prepare: "the Prepare of ballot", paxos.Accept: "the Accept under ballot"}.get(
+                type(asked), "ballot"
+            )
         case paxos.Report(accepted=accepted):
             named["had"] = "something" if accepted else "nothing"
         case leader.ForwardedCall(value=value):

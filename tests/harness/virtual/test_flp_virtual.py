@@ -97,6 +97,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert data["sent"] == data["delivered"]
     assert run(["flp", "--algorithm", "majority"]) == 0
     output = " ".join(capsys.readouterr().out.split())  # wherever the lines are broken
-    assert "the one message whose delay decides everything is Vote(value blue) from n1 to n3" in output
+    assert "everything depends on which of two messages to n3 is late" in output
+    assert "Vote(value blue) from n1 to n3 first: blue. Vote(value red) from n2 to n3 first: red." in output
     assert "Fischer, Lynch and Paterson" in output
     assert run(["flp", "--algorithm", "majority", "--real", "2"]) == EXIT_BAD_ARGUMENTS
