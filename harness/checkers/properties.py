@@ -46,7 +46,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, RunEvidence, SeenDecision, ended_ns, was_answered
 from harness.checkers.invariants import findings
-from harness.checkers.owed_answers import EXCUSED, is_broken_promise, is_excused, is_owed, silences
+from harness.checkers.owed_answers import EXCUSED, OWED_TIMEOUT_S, is_broken_promise, is_excused, is_owed, silences
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.checkers.wording import call_clause
 from harness.records.history import RecordedCall
@@ -214,7 +214,36 @@ def fault_tolerance(run: RunEvidence) -> Verdict:
             if not any(ended_ns(operation) >= receipt.began_ns for operation in answered):
                 untried = f"no operation that was owed an answer received one during or after {receipt.fault}"
                 break
-    return _verdict(run, found, untried, f"{count(len(answered), 'operation')} received the answer that was owed")
+    kept = f"{count(len(answered), 'operation')} received the answer that was owed{_not_owed_text(run)}"
+    return _verdict(run, found, untried, kept)
+
+
+@wording
+def _not_owed_text(run: RunEvidence) -> str:
+    """Return the end of a sentence on the calls that waited long and were owed nothing; the empty text if there are none."""
+    waited = [
+        one
+        for one in run.calls
+        if one.completion is not None
+        and one.completion.time - one.invoke.time >= OWED_TIMEOUT_S * 1e9
+        and not is_owed(run, one.invoke.node, one.invoke.time, one.completion.time)
+    ]
+    during = [
+        receipt.fault
+        for receipt in run.receipts
+        if any(
+            receipt.began_ns < ended_ns(one) and (receipt.ended_ns is None or receipt.ended_ns > one.invoke.time)
+            for one in waited
+        )
+    ]
+    if not during:
+        return ""
+    longest_s = max(ended_ns(one) - one.invoke.time for one in waited) / 1e9
+    faults = ", ".join(dict.fromkeys(during))
+    return (
+        f"; none was owed to {count(len(waited), 'other')}, which waited for up to {longest_s:.1f} s while faults were in "
+        f"force: {faults}"
+    )
 
 
 #: The checker of each property, by the article's name.

@@ -121,6 +121,13 @@ class RealStandOff:
         """0 if the run shows FLP, 1 if a property was violated, 2 otherwise."""
         return 1 if self.violations else 0 if self.shown else 2
 
+    def not_owed(self) -> str:
+        """Return why fault tolerance can be valid although nobody was answered for so long."""
+        return (
+            f"no answer was owed in these {self.seconds:.1f} s, since the adversary was delaying messages: fault tolerance "
+            "is judged by the answers that were owed, after it had stopped"
+        )
+
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
         text = [
@@ -142,6 +149,7 @@ class RealStandOff:
         text.append(
             "  the judges: " + ", ".join(f"{property_} {status}" for property_, status in self.verdicts.items())
         )
+        text.append(f"  {self.not_owed()}")
         return [*text, *(f"  => {violation}" for violation in self.violations), f"Its folder: {self.folder}"]
 
     def to_json(self) -> dict[str, Any]:

@@ -430,6 +430,19 @@ def test_links_that_may_lose_everything_excuse_everything() -> None:
     assert fault_tolerance(run_of(*GOOD, *asking(3, 60), receipts=[receipt])).status is not VerdictStatus.INVALID
 
 
+def test_calls_that_waited_while_nothing_was_owed_are_named_beside_those_that_were_answered() -> None:
+    held = Receipt("adversary", seconds(2), seconds(5), bit=True, links_disturbed=LINKS)
+    over = Receipt("kill", seconds(0.1), seconds(0.2), bit=True, nodes_down=("n3",))
+    waited = (propose(2.1, 5.1, "n1", "red", "blue", timeout_s=9.0), silent(3, 5, "n2"))
+    quick = query(2.2, 2.3, "n2", "blue")
+    verdict = fault_tolerance(run_of(*GOOD, *waited, quick, query(6, 6.1, "n3", "blue"), receipts=[over, held]))
+    assert (VerdictStatus.VALID, verdict.evidence) == (
+        verdict.status,
+        "4 operations received the answer that was owed; none was owed to 2 others, which waited for up to 3.0 s while faults "
+        "were in force: adversary",
+    )
+
+
 def test_a_silence_in_which_clients_hardly_asked_breaks_nothing() -> None:
     receipt = Receipt("delay", 0, None, bit=True, links_disturbed=LINKS, late_s=0.3, loss=0.0)
     calls = [silent(at_s, at_s + 2, None, timeout_s=2.0) for at_s in (5, 12, 19)]
