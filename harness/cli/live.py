@@ -13,7 +13,7 @@ from cluster.folder_mark import SPEC_NAME, check_free
 from cluster.outliving import running_nodes
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, new_or_known
-from harness.cli.convention import print_stderr, verb
+from harness.cli.convention import consensus_in, print_stderr, verb
 from harness.cli.live_beside import beside_folder, both_boot, check_alike, run_beside, shared_acts, twin_beside
 from harness.cli.live_page import Announcement, page_of_cluster, serve_page, stop_cluster
 from harness.cli.live_twin import find_twin, open_twin
@@ -21,6 +21,7 @@ from harness.cli.parameters import algorithm_parameter
 from harness.page.address import PageAddress
 from harness.records.run_folders import SYSTEM_NAME, NoSuchRun, find_run
 from node.algorithms import UnknownAlgorithm, load_algorithm
+from node.wording import count
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -64,7 +65,7 @@ def live(
 
     \b
     consensus live                 the cluster that is up here, or a new one
-    consensus live majority -n 7   a new cluster of seven
+    consensus live majority -n 7   a new cluster of seven, where none has run yet
     consensus live split-brain     a run, by its folder or a part of its name, in the place of ALGORITHM
     consensus live --virtual       a cluster without processes: step back, take another branch, look ahead
     consensus live FILE            a schedule of explore, simulate or this page, in such a cluster
@@ -73,6 +74,9 @@ def live(
     consensus live RUN --beside RUN   two runs side by side, with the first difference marked
 
     What is up here may be nodes that are not ours: `consensus up --system etcd -d`, then `consensus live`.
+
+    A cluster that has run in this folder before goes on, with what it has decided, and its session is not judged; another one is
+    refused. `consensus down --wipe` makes room for a new one, and `--dir` names another folder.
 
     A cluster that this command starts ends with it, on Ctrl-C. One that was up before stays up. The page listens on 127.0.0.1
     alone, and its address holds a token: who has the address can do what you can do with the cluster.
@@ -174,6 +178,11 @@ def _new(
         releasing.callback(lock.release)
         prepare = () if (root / SPEC_NAME).exists() else ("disk",)
         spec = new_or_known(root, nodes, algorithm, seed, prepare, False, {})
+        if any(map(spec.has_booted, spec.nodes)):
+            print_stderr(
+                f"goes on with the cluster of {count(len(spec.present_nodes()), f'{spec.settings.algorithm} node')}, which has "
+                f"run before, so this session is not judged; `{consensus_in(root)} down --wipe` makes room for a new one"
+            )
 
         def boot() -> None:
             from harness.runs.serve import serve_detached  # noqa: PLC0415 - the page need not wait for this
