@@ -148,7 +148,7 @@ class Leased(ABC):
         except ConsensusError as error:
             raise lease.ended_with(error) from error
         if lease.reported:
-            raise LeaseLost(f"{self.what} was not renewed in time: it may have been lost, and `on_lost` has said so")
+            raise LeaseLost(f"{self.what} was not renewed in time, so it may have been lost before it was let go")
 
 
 class Kept(Leased):
