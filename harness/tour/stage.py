@@ -258,15 +258,21 @@ class Stage:
         self._held.clear()
         return found
 
-    def logs(self) -> list[str]:
-        """Return a line on each replica of a log: its role, how far it has come, and the hash of its state."""
-        found = []
-        for node, status in self.run.cluster.status(2.0).items():
-            log = status.get("variables", {}).get("", {})
-            found.append(
-                f"{node}: {log.get('role')}, {log.get('applied')} slots carried out, hash of the state {log.get('chain')}"
+    def replicas(self) -> dict[NodeId, dict[str, Any]]:
+        """Return how each replica of a log that is up stands: its role, how far it has come, and its checksum."""
+        return self.variable_status("")
+
+    def replicas_alike(self) -> dict[NodeId, dict[str, Any]]:
+        """Wait until all nodes have carried out equally many slots, at most `_LATER_S` seconds. Return how they stand."""
+        deadline = time.monotonic() + _LATER_S
+        while True:
+            replicas = self.replicas()
+            all_alike = (
+                len(replicas) == len(self.run.nodes) and len({log.get("applied") for log in replicas.values()}) == 1
             )
-        return found
+            if all_alike or time.monotonic() > deadline:
+                return replicas
+            time.sleep(0.05)
 
     # --- looks --------------------------------------------------------------------------------------------------------
 
@@ -286,7 +292,10 @@ class Stage:
         """Return a line on each node's process, and on what it knows of the variable or how far its log has come."""
         if self.keeps_log:
             down = [node for node in self.run.nodes if self.run.cluster.state(node) is not ProcessState.UP]
-            return [*self.logs(), *(f"{node}: {self.run.cluster.process(node).describe()}" for node in down)]
+            return [
+                *log_lines(self.replicas()),
+                *(f"{node}: {self.run.cluster.process(node).describe()}" for node in down),
+            ]
         found, statuses = [], self.variable_status()
         for node in self.run.nodes:
             status = statuses.get(node, {})
@@ -316,6 +325,14 @@ def in_words(outcome: Outcome) -> str:
             return f"refused ({reason})"
         case NotKnown(reason):
             return f"no answer ({reason})"
+
+
+def log_lines(replicas: Mapping[NodeId, Mapping[str, Any]]) -> list[str]:
+    """Return a line on each replica of a log: its role, how far it has come, and the checksum of all that came of it."""
+    return [
+        f"{node}: {log.get('role')}, {log.get('applied')} slots carried out, checksum of every answer {log.get('chain')}"
+        for node, log in replicas.items()
+    ]
 
 
 def verdict_lines(verdicts: Mapping[str, Verdict]) -> list[str]:

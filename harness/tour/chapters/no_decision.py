@@ -52,6 +52,7 @@ def _adversary(stage: Stage) -> Measured:
     if report.decision_ms is not None:
         facts.append(f"the adversary stops: {report.decided} is decided {report.decision_ms:.0f} ms later")
     facts.append("the judges: " + ", ".join(f"{name} {status}" for name, status in report.verdicts.items()))
+    facts.append(report.not_owed())
     return Measured(
         facts,
         "Five real processes, two proposers, no crash and no loss, and no decision, round after round. Each time "
@@ -103,7 +104,10 @@ NO_DECISION: Final = TourChapter(
             "`hold Accept`, and then propose two values at two nodes.",
         ),
         ("hold Accept", "propose blue at n1", "propose red at n2"),
-        "As long as you like, and not a moment longer: once the messages go, a decision follows.",
+        "As long as you like, and not a moment longer: once the messages go, a decision follows. Accepts that are held "
+        "stop even a single proposer, so this shows only that a decision needs messages, and nobody can tell late ones "
+        "from lost ones. The adversary of this chapter does more. It lets each message arrive by the end of the next "
+        "round, but not before the rival's higher ballot: it could go on for ever, and no message would be held for ever.",
     ),
     "tutorial/5-no-decision.md",
 )

@@ -31,7 +31,9 @@ def _one_ballot(stage: Stage) -> Measured:
     facts.append("in all: " + ", ".join(f"{number} {name}" for name, number in counts.items()))
     return Measured(
         [*facts, told],
-        "Prepare asks each node to promise a ballot: a number that no other node uses. Promise answers with what the "
+        "Prepare asks each node to promise a ballot: the number of a round with the name of the node that "
+        "tries, such as 1·n1. So n3's ballot of the same round, 1·n3, is another one. The higher round is the higher "
+        "ballot, and in one round the name decides. Promise answers with what the "
         "node has accepted before, here nothing. Accept asks to accept a value under this ballot. With Accepted from "
         "a majority the value is chosen. n1 also promised and accepted itself, which needs no message.",
         value(outcome) == "blue" and {"Prepare", "Promise", "Accept", "Accepted"} <= counts.keys(),

@@ -52,28 +52,50 @@ def _members(stage: Stage) -> Measured:
     )
 
 
+class _Printer:
+    """What the lock protects. It asks nobody who holds the lock: it refuses a token below the highest that it has seen."""
+
+    def __init__(self) -> None:
+        self._highest = 0
+
+    def prints(self, token: int) -> bool:
+        """Return whether it takes a page that comes with this token."""
+        taken = token >= self._highest
+        self._highest = max(self._highest, token)
+        return taken
+
+
 def _locks(stage: Stage) -> Measured:
-    cluster = stage.run.cluster
+    cluster, printer = stage.run.cluster, _Printer()
     with cluster.log_client() as paused:
         stale = paused.locks.acquire("printer", ttl_s=_LEASE_S)  # and from here on this client does nothing any more
         facts = [f"a first client holds the lock, with token {stale}, and falls silent"]
         leader = stage.leader()
         facts += stage.kill(leader)
         with cluster.lock("printer") as token:
-            facts.append(f"its lease ends, and a second client holds the lock, with token {token}")
+            printed = printer.prints(token)
+            facts.append(
+                f"its lease ends, and a second client holds the lock, with token {token}: the printer "
+                f"{'takes' if printed else 'refuses'} its page"
+            )
+            late = printer.prints(stale)
+            facts.append(
+                f"the first client wakes up, and sends its page with token {stale}: the printer "
+                f"{'takes it, too' if late else f'refuses it, since it has seen token {token}'}"
+            )
             try:
                 paused.locks.release("printer", stale)
-                refused = "and the first one released a lock that it no longer held"
+                released = "it releases a lock that it no longer holds"
             except CommandRefused as error:
-                refused = f"the first client wakes up and is refused: {error}"
-        facts.append(refused)
+                released = f"it releases the lock, and the lock service refuses, too: {error}"
+        facts.append(released)
         facts += stage.restart(leader)
     return Measured(
         facts,
         "Between its last look at the clock and its next act a client can be paused for any time, so it cannot know "
-        f"that it still holds a lock. The token can: {token} is above {stale}, and what the lock protects refuses the "
-        "lower one.",
-        token > stale and "refused" in refused,
+        f"that it still holds a lock, and no lock service can stop what it sends elsewhere. The token can: {token} is "
+        f"above {stale}, so the printer knows which page is late, without asking anybody.",
+        printed and not late and "refuses" in released,
     )
 
 
@@ -115,8 +137,8 @@ USES: Final = TourChapter(
         Screen(
             "One at a time",
             "A lock that works when its holder dies needs a lease: it ends by itself. But a holder may only be slow.",
-            "a client takes a lock and falls silent; the leader is killed; another client takes the lock; the first "
-            "one wakes up",
+            "a client takes the lock of a printer and falls silent; the leader is killed; another client takes the lock "
+            "and prints; the first one wakes up and prints, too",
             _locks,
         ),
         Screen(

@@ -123,6 +123,9 @@ def _it_returns(stage: Stage) -> Measured:
 
 
 def _three_ways(stage: Stage) -> Measured:
+    facts = stage.up(
+        "majority", 7, "split"
+    )  # a run of its own, so that it is judged without the crash of the acts before
     run, variable = stage.run, "split"
     proposals = dict(zip(run.nodes, ("blue", "blue", "blue", "red", "red", "green", "green"), strict=True))
     with run.faults.hold_all("Vote"):
@@ -141,7 +144,7 @@ def _three_ways(stage: Stage) -> Measured:
         if tied
         else f"This time the votes were {votes}, and an answer came."
     )
-    return Measured([told_query, told_propose, *verdict_lines(verdicts)], meaning, tied)
+    return Measured([*facts, told_query, told_propose, *verdict_lines(verdicts)], meaning, tied)
 
 
 VOTE: Final = TourChapter(
@@ -175,7 +178,8 @@ VOTE: Final = TourChapter(
             "A split in three",
             "It does not even take a death. Three values are proposed at the same time, and each node has heard of "
             "one of them first.",
-            "hold the votes back until all seven have voted, three blue, two red, two green; let them go, and ask",
+            "start seven fresh voters, hold the votes back until all have voted, three blue, two red, two green; let the "
+            "votes go, and ask",
             _three_ways,
         ),
     ),

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from cluster.clients.outcomes import Ok
 from harness.tour.acts import ACTS, act, acts_for
 from harness.tour.chapters import CHAPTERS
 from harness.tour.stage import Stage
@@ -91,6 +92,41 @@ def test_a_chapter_is_complete(chapter: TourChapter) -> None:
     assert chapter.challenge.hints
     for text in chapter.challenge.solution:
         assert text.split()[0] in ACTS
+
+
+@pytest.mark.parametrize(
+    ("of_n2", "is_shown", "text"),
+    [
+        ((5, 77), True, "were equal"),
+        ((4, 66), False, "still behind"),
+        ((5, 66), False, "bug of the shipped code"),
+    ],
+)
+def test_a_log_is_told_as_it_stands(of_n2: tuple[int, int], is_shown: bool, text: str) -> None:
+    def replica(applied: int, chain: int) -> dict[str, object]:
+        return {"role": "follower", "applied": applied, "chain": chain}
+
+    class Log:
+        """Stands in for a stage whose replicas stand so when the wait for them has ended."""
+
+        def up(self, *_: object) -> list[str]:
+            return ["3 nodes are up"]
+
+        def put(self, *_: object) -> tuple[Ok, str]:
+            return Ok(1, "n1"), "put"
+
+        def get(self, *_: object) -> tuple[Ok, str]:
+            return Ok("bob", "n1"), "get"
+
+        def replicas_alike(self) -> dict[str, dict[str, object]]:
+            return {"n1": replica(5, 77), "n2": replica(*of_n2)}
+
+    chapter = next(chapter for chapter in CHAPTERS if chapter.name == "log")
+    do = chapter.screens[0].do
+    assert do is not None
+    measured = do(cast(Stage, Log()))
+    assert (measured.shown, f"n2: follower, {of_n2[0]} slots" in "\n".join(measured.facts)) == (is_shown, True)
+    assert text in measured.meaning
 
 
 def test_the_chapters_have_names_of_their_own() -> None:
