@@ -177,8 +177,6 @@ def draw_chapters(browser: str, folder: Path) -> list[tuple[str, int]]:
             page = opened.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)
             page.set_default_timeout(120_000)
             page.goto(f"{url}#chapter={chapter}&step={step}")
-            if page.locator("#hint-act").is_visible():
-                page.click("#hint-act")
             page.click("#tour-press[data-waits=act]")
             page.wait_for_selector("#tour > .measured")
             page.wait_for_function(

@@ -23,6 +23,34 @@ NEEDS_CHROMIUM: Final = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium
 #: The pages of each browser that no test uses now. They show nothing.
 _IDLE: Final[WeakKeyDictionary[Browser, list[Page]]] = WeakKeyDictionary()
 
+#: Returns the chips of the nodes, by their text: how well it stands out from what is below it, as WCAG 2 measures contrast.
+_CONTRASTS: Final = """() => {
+  const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const luminance = (colour) => {
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, 1, 1);
+    const shares = [...pen.getImageData(0, 0, 1, 1).data].map((one) => one / 255);
+    const [r, g, b] = shares.map((one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  return Object.fromEntries([...document.querySelectorAll(".ring .chip-text")].map((text) => {
+    const both = [text, text.previousElementSibling].map((one) => luminance(getComputedStyle(one).fill));
+    const [low, high] = both.sort((a, b) => a - b);
+    return [text.textContent, (high + 0.05) / (low + 0.05)];
+  }));
+}"""
+#: The least contrast that WCAG 2 asks of symbols and of large texts.
+_CONTRAST_MIN: Final = 3.0
+
+
+def readable_chips(page: Page) -> set[str]:
+    """Return the texts of the chips in the picture, all of which must be readable in light and in dark."""
+    for scheme in ("light", "dark", None):
+        page.emulate_media(color_scheme=scheme)
+        contrasts = page.evaluate(_CONTRASTS)
+        assert all(found >= _CONTRAST_MIN for found in contrasts.values()), (scheme, contrasts)
+    return set(contrasts)
+
 
 @contextmanager
 def page_in(browser: Browser, width: int, height: int, note: Callable[[str], None]) -> Iterator[Page]:

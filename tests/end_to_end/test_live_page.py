@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from harness.page.recorded_view import recorded_view
 from harness.page.server import PageServer
-from tests.end_to_end.chromium import NEEDS_CHROMIUM, page_in
+from tests.end_to_end.chromium import NEEDS_CHROMIUM, page_in, readable_chips
 from tests.harness.systems.store import store_in_memory
 from tests.run_folders import hostile, split_brain
 from tests.waiting import WAIT_S
@@ -246,7 +246,7 @@ def test_a_call_breaks_fault_tolerance_by_the_time_since_messages_were_let_go(br
         assert seen.page.evaluate(TOLERANCE, 20)[0] == "kept"
 
 
-#: n2 knows red, and answers blue: the word above it at a time in ms, by the answers that it has given.
+#: n2 knows red, and answers blue: what it says at a time in ms, by the answers that it has given.
 TOLD = """async ([calls, ms]) => {
   const { Store } = await import("./store.js");
   const { pictureAt } = await import("./picture.js");
@@ -256,7 +256,31 @@ TOLD = """async ([calls, ms]) => {
   store.add([node("n1", "'blue'", 0), node("n2", "'red'", 0), node("n2", "'red'", 90e3, "down")]);
   store.add(calls.map(([t, t1, by, answer], id) => ({ ...call, id, t: t * 1e3, t1: t1 * 1e3, by, at: by, answer })));
   const { nodes } = pictureAt(store, { nodes: ["n1", "n2"] }, ["n1", "n2"], ms * 1e3, "colour");
-  return nodes.map(({ marks }) => marks.join());
+  return nodes.map(({ told }) => told ?? "");
+}"""
+#: Draws n2, which knows red and answers blue, and messages everywhere. Returns how many pixels of messages are on each of its two
+#: chips, and in a corner.
+TOLD_DRAWN = """async () => {
+  const [{ TypeMarks }, { Ring }, { MessageLayer }] =
+    await Promise.all(["./marks.js", "./ring.js", "./messages.js"].map((name) => import(name)));
+  const parent = document.querySelector("#picture");
+  parent.replaceChildren();
+  const ring = new Ring(parent, new TypeMarks(["Alive"]), null, true), layer = new MessageLayer(ring);
+  ring.layOut(["n1", "n2"]);
+  const node = { name: "n2", state: "up", how: "up", facts: { decided: "'red'" }, told: "'blue'", marks: [] };
+  ring.draw({ nodes: [node], cuts: [], slow: [], held: [] });
+  layer.fit();
+  layer.trail = () => layer.pen.fillRect(0, 0, 1000, 600);
+  const message = { from: "n1", to: "n2", type: "Alive", label: "Alive" };
+  layer.draw({ stepsBetween: () => [{ message, fate: "passed", t: 0 }] }, 1, 10, null, false);
+  const { a, e, f } = layer.pen.getTransform(), { width: row, height } = layer.canvas;
+  const { data } = layer.pen.getImageData(0, 0, row, height);
+  const drawnIn = (box) => [...data.keys()].filter((at) => at % 4 === 3 && data[at]).filter((at) => {
+    const pixel = (at - 3) / 4, x = (pixel % row - e) / a - box.x, y = (Math.floor(pixel / row) - f) / a - box.y;
+    return 0 <= x && x < box.width && 0 <= y && y < box.height;
+  }).length;
+  const between = ({ x, y, width, height }) => ({ x: x + height / 2, y, width: width - height, height }); // its round ends
+  return [...ring.chips.get("n2").map(between), { x: 0, y: 0, width: 50, height: 50 }].map(drawnIn);
 }"""
 
 
@@ -270,11 +294,15 @@ def test_a_node_that_answers_other_than_it_knows_says_so(browser: Browser, tmp_p
 
         asks_its_leader = (10, 20, "n2", "'blue'")
         assert words([asks_its_leader], 15) == ["", ""]  # not answered yet
-        assert words([asks_its_leader], 30) == ["", "answers 'blue'"]
+        assert words([asks_its_leader], 30) == ["", "'blue'"]
         assert words([asks_its_leader, (40, 50, "n2", "'red'")], 60) == ["", ""]  # its last answer is what it knows
-        assert words([asks_its_leader, (40, 50, "n1", "'blue'")], 60) == ["", "answers 'blue'"]
+        assert words([asks_its_leader, (40, 50, "n1", "'blue'")], 60) == ["", "'blue'"]
         assert words([(10, 20, "n2", "undecided")], 30) == ["", ""]
         assert words([asks_its_leader], 95) == ["", ""]  # it is down, and answers nothing
+        *on_chips, beside_them = seen.page.evaluate(TOLD_DRAWN)
+        assert on_chips == [0, 0]
+        assert beside_them > 0
+        assert readable_chips(seen.page) == {"answers ● blue", "disk: ✓ ■ red"}
 
 
 #: The middle of an element.

@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from harness.report import write_report
-from tests.end_to_end.chromium import NEEDS_CHROMIUM, page_in
+from tests.end_to_end.chromium import NEEDS_CHROMIUM, page_in, readable_chips
 from tests.run_folders import hostile, lines, message, split_brain
 
 pytestmark = NEEDS_CHROMIUM
@@ -115,6 +115,7 @@ def test_the_slider_moves_the_picture_and_the_predicates(browser: Browser, tmp_p
         page.get_by_label("time of the run").focus()
         page.keyboard.press("End")
         expect(ring).to_have_attribute("aria-label", re.compile("n2: killed"))
+        assert readable_chips(page) == {"✓ ● blue", "✓ ■ red", "disk: vote ● blue"}
         page.keyboard.press("Home")
         expect(page.locator(".clock")).to_contain_text("-0.0050 s")
         page.get_by_role("button", name="▶ play").click()

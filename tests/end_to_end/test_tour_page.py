@@ -122,9 +122,18 @@ def test_a_link_goes_through_the_steps_before_its_own(browser: Browser, tmp_path
         go_on(seen, "2 of 4", "act")  # n1 dies, and the others leave calls without an answer
         expect(seen.page.locator("#tour > .measured")).to_contain_text("Two of three nodes are up")
         expect(seen.page.locator("#tolerance.predicate-of-broken")).to_contain_text("2 of 3 up, and no answer to")
-        seen.page.goto(f"{url}&step=1")
+        seen.page.goto(f"{url}&step=1")  # a link opens its chapter, also while one is told
+        expect(seen.page.locator("#tour-step")).to_have_text("1 of 4")
         seen.page.click("#tour-chapters")  # the chapter, and its cluster, end
         expect(seen.page.locator("#chapters button")).to_have_count(len(CHAPTERS))
+
+
+#: Whether what the facts mean ends above the button that goes on, and the button is on the screen.
+LAST_SENTENCE_IS_SHOWN = """() => {
+  const box = (name) => document.querySelector(`#tour > ${name}`).getBoundingClientRect();
+  const [meaning, acts] = [box(".measured > .meaning"), box(".acts")];
+  return meaning.bottom <= acts.top && acts.bottom <= innerHeight;
+}"""
 
 
 # --- every chapter, with its texts and its challenge, and without a process ---------------------------------------------
@@ -151,7 +160,8 @@ class StageWithoutProcesses(Stage):
 
 def without_processes(chapter: TourChapter) -> TourChapter:
     def measured(_stage: Stage) -> Measured:
-        return Measured(["a fact"], "what it `means`")
+        kept = [f"the judges: promise {number} is valid: {'evidence ' * 40}" for number in (1, 2)]
+        return Measured(["a long fact " * 150, *kept], "what it `means`")
 
     challenge = replace(chapter.challenge, goal=lambda _stage: GoalRuling(chapter.challenge.possible, "ruled"))
     screens = [replace(screen, do=measured if screen.do else None) for screen in chapter.screens]
@@ -171,6 +181,19 @@ def test_every_chapter_is_told_from_its_first_screen_to_its_challenge(
         with closing(server), opened(browser, server.url) as seen:
             page = seen.page
             page.click("[data-chapter=promises]")
+            expect(page.locator("#tour-step")).to_have_text(f"1 of {len(chapters[0].screens) + 1}")
+            for link, answer in {
+                "chapter=nonsense": "There is no chapter “nonsense”: there are promises, leader,",
+                "chapter=vote&step=9": "Chapter “vote” has no step “9”: it has the steps 1 to 5.",
+                "chapter=vote&step=1.5": "Chapter “vote” has no step “1.5”",
+            }.items():
+                page.goto(f"{server.url}#{link}")
+                expect(page.locator("#hint")).to_contain_text(answer)
+                expect(page).to_have_url(re.compile("#chapter=promises&step=1$"))
+            page.goto(f"{server.url}#chapter=leader&step=2")
+            expect(page.locator("#tour > h2")).to_have_text(chapters[1].screens[1].title)
+            expect(page.locator("#hint")).to_be_hidden()
+            page.goto(f"{server.url}#chapter=promises&step=1")
             for number, chapter in enumerate(CHAPTERS, 1):
                 steps = len(chapter.screens) + 1
                 for place, screen in enumerate(chapter.screens, 1):
@@ -178,6 +201,10 @@ def test_every_chapter_is_told_from_its_first_screen_to_its_challenge(
                     if screen.act:
                         go_on(seen, f"{place} of {steps}", "act")
                         expect(page.locator("#tour > .measured code")).to_have_text("means")
+                        expect(page.locator("#tour > .measured summary")).to_have_text(
+                            "the judges: promise 1 and promise 2 are valid"
+                        )
+                        assert page.evaluate(LAST_SENTENCE_IS_SHOWN)
                     go_on(seen, f"{place} of {steps}", "next")
                 expect(page.locator("#tour > .task")).to_contain_text(chapter.challenge.task.split("`")[0])
                 page.click("[data-say=hint]")

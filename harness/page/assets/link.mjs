@@ -1,31 +1,31 @@
 // The link to what is shown: the fragment of the address holds the chapter and its step, or the algorithm, and the moment.
 // A browser sends no fragment to any server.
 //
-//   #chapter=vote&step=2      opens the chapter and goes through the steps before the second one
+//   #chapter=vote&step=2      ends the chapter that is told, opens this one, and goes through the steps before the second one
 //   #algorithm=paxos&t=1.25   shows the moment 1.25 seconds after the first event
 
 const WRITTEN_MS = 400;
 
 export class Link {
-  constructor() {
+  // `changed()` is called when the reader has followed another link.
+  constructor(changed) {
     this.read();
     this.written = 0;
-    addEventListener("hashchange", () => { if (location.hash !== this.own) this.read(); });
+    addEventListener("hashchange", () => { if (location.hash !== this.own) { this.read(); changed(); } });
   }
 
-  read() { this.wanted = Object.fromEntries(new URLSearchParams(location.hash.slice(1))); }
+  read() { this.own = location.hash; this.wanted = Object.fromEntries(new URLSearchParams(location.hash.slice(1))); }
 
   // Follows the link as far as it can be followed now. `page` is the page's state, `say` shows a sentence.
   follow(page, store, say) {
     const { chapter, step = "1", algorithm, t } = this.wanted, { tour } = page;
     if (chapter !== undefined && tour.state) {
-      const isHere = tour.state.chapter === chapter && tour.step === Number(step);
-      if (!isHere) {
-        delete this.wanted.t; // it is of another run
-        if (tour.state.chapter) say(`The link is to step ${step} of chapter “${chapter}”. `, "Open it", () => tour.open(chapter, Math.trunc(Number(step)) || 1));
-        else tour.open(chapter, Math.trunc(Number(step)) || 1);
-      }
+      const wrong = tour.refusal(chapter, step), isHere = !wrong && tour.state.chapter === chapter && tour.step === Number(step);
+      if (!isHere) delete this.wanted.t; // it is of another run
+      say(wrong ? `The link leads nowhere. ${wrong}` : "");
+      if (!wrong && !isHere) tour.open(chapter, Number(step));
       delete this.wanted.chapter;
+      delete this.wanted.step;
     }
     if (algorithm !== undefined) {
       if (algorithm !== page.about.algorithm) say(`The link is about ${algorithm}, and this page shows ${page.about.algorithm}: \`consensus live ${algorithm}\` shows it.`);

@@ -87,7 +87,7 @@ function begin(about) {
   page.diagram = new SpaceTimeStrip(byId("time"), page.bar.controls, store, page.clock, page.layer, () => { page.bar.focus = null; });
   page.ring.layOut(about.nodes);
   byId("toolbar").append(button("Save SVG", () => page.layer.save(`${about.algorithm}.svg`), { id: "save-svg", title: "save this picture as a file" }),
-    h("select", { id: "variable", "aria-label": "the variable that the picture is about", hidden: true, onchange: () => { page.version = -1; } }));
+    h("label", { class: "of-variable", hidden: true, title: "which variable the picture is about" }, "variable ", h("select", { id: "variable", onchange: () => { page.version = -1; } })));
   page.legend = new Legend(byId("legend"), marks, page.ring.hidden);
   byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)),
     about.nodes.length && !about.virtual && (!about.system || about.answers_within_s) ? h("span", { role: "listitem", id: "tolerance" }) : ""); // in the twin a client may stop waiting at any time
@@ -129,11 +129,11 @@ function select(selection, isTold = false) {
   page.version = -1;
 }
 
-// Shows a sentence at the top until the reader closes it, with a button that does something about it.
-function hint(text, word, act) {
-  const element = byId("hint"), close = () => { element.hidden = true; };
-  element.hidden = false;
-  element.replaceChildren(text, word ? button(word, () => { close(); act(); }, { id: "hint-act" }) : "", button("×", close, { class: "close", "aria-label": "close" }));
+// Shows a sentence at the top until the reader closes it, or none.
+function hint(text) {
+  const element = byId("hint");
+  element.hidden = !text;
+  element.replaceChildren(text, button("×", () => { element.hidden = true; }, { class: "close", "aria-label": "close" }));
 }
 
 function banner() {
@@ -163,6 +163,7 @@ function frame() {
 function draw() {
   const { clock, ring, bar } = page, now = performance.now(), isDue = (last, every) => !clock.follows || now - last > every;
   page.due = Math.max(page.due, now - FRAME_MS) + FRAME_MS; // one that is late makes no other one late
+  if (store.first === null) page.link.write(page, store); // of a chapter that has no cluster yet
   if (clock.t === Infinity) { if (store.first === null) return; clock.show(store.last); }
   const t = clock.frame(store.last);
   if (!page.about.live) page.sibling.tellTime(t);
@@ -212,16 +213,18 @@ function drawRest(t) {
   }
 }
 
-// Returns the variable that the picture is about: the one that the reader has chosen, or else that of the last call.
+// Returns the variable that the picture is about: the one that the reader has chosen, or else that of the last call. The menu names it.
 function variableToShow(names, t) {
   const there = variablesAt(store, names, t), choice = byId("variable");
   if (choice.dataset.names !== there.join(" ")) {
     const chosen = choice.value;
     choice.dataset.names = there.join(" ");
-    choice.replaceChildren(h("option", { value: "" }, "the last variable"), ...there.map((name) => h("option", { value: name, selected: name === chosen }, name)));
-    choice.hidden = there.length < 2;
+    choice.replaceChildren(h("option", { value: "" }), ...there.map((name) => h("option", { value: name, selected: name === chosen }, name)));
+    choice.parentElement.hidden = there.length < 2;
   }
-  return choice.value || variableAt(store, names, t);
+  const last = variableAt(store, names, t);
+  say(choice.options[0], { textContent: there.includes(last) ? `${last}, the last one` : "the last one" });
+  return choice.value || last;
 }
 
 function calls(t) {
@@ -260,7 +263,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 page.sibling = new Sibling((selection) => select(selection, true), (t) => { if (page.bar) page.bar.focus = null; page.clock?.show(t); });
-page.link = new Link();
+page.link = new Link(() => { if (page.about) page.link.follow(page, store, hint); });
 page.tour = new Tour(byId("tour"), (name, args) => connection.act(name, args));
 const NO_CONNECTION = { lost: "the server of this page does not answer: connecting again …", ended: "the session has ended: the page shows what it has seen" };
 const connection = new Connection(take, (isOpen, hasEnded) => {

@@ -1,7 +1,7 @@
 // The tour beside the picture: the list of the chapters, the steps of a chapter with what was measured, and its challenge.
 // Everything that it shows comes from the server, so every browser shows the same step. A press names the turn that it answers.
 
-import { button, h } from "./dom.js";
+import { button, byId, cut, h } from "./dom.js";
 
 const SOLVED = "✓ solved", MORE = ["check", "hint", "solution", "give up"];
 const ABOUT = { check: "have the judges rule", hint: "be told a little more", solution: "have it acted out", "give up": "end it" };
@@ -24,6 +24,13 @@ export class Tour {
   }
   say(text) { if (text.trim()) this.ask("tour-say", { text: text.trim() }); }
   press() { if (this.waits === "act" || this.waits === "next") this.ask("tour-press", { turn: this.state.turn }); }
+  // Returns why there is no such step, in a sentence, or null. `step` is the text of a link.
+  refusal(chapter, step) {
+    const { chapters } = this.state, found = chapters.find((one) => one.name === chapter);
+    if (!found) return `There is no chapter “${cut(chapter, 40)}”: there are ${chapters.map((one) => one.name).join(", ")}.`;
+    const steps = found.screens.length + 1; // the last one is the challenge
+    return /^[1-9]\d*$/.test(step) && Number(step) <= steps ? null : `Chapter “${chapter}” has no step “${cut(step, 40)}”: it has the steps 1 to ${steps}.`;
+  }
   open(chapter, step = 1) { this.ask("tour-open", { chapter, step }); }
 
   take(state) {
@@ -35,12 +42,22 @@ export class Tour {
     this.parent.hidden = false;
     document.body.classList.toggle("choosing", !state.chapter);
     document.body.classList.add("touring");
+    byId("stage").append(byId("time")); // so that the text has the height of the page
     this.parent.replaceChildren(...(state.chapter ? this.chapter() : this.list()));
     if (had) (this.parent.querySelector(`#${had}`) ?? this.parent.querySelector("button.main"))?.focus({ preventScroll: true });
     if (begins || step !== this.step) this.parent.scrollTop = 0;
     else if (state.challenge) this.parent.querySelector("#said li:last-child")?.scrollIntoView({ block: "nearest" });
-    else this.parent.querySelector(":scope > .measured")?.previousElementSibling.scrollIntoView({ block: "start" });
+    else this.showMeasured();
     if (state.challenge?.ruling) this.parent.scrollTop = this.parent.scrollHeight;
+  }
+
+  // Scrolls to the act and what was measured, or to the end of it if both do not fit.
+  showMeasured() {
+    const measured = this.parent.querySelector(":scope > .measured");
+    if (!measured) return;
+    measured.previousElementSibling.scrollIntoView({ block: "start" });
+    const hidden = measured.getBoundingClientRect().bottom + (measured.nextElementSibling?.offsetHeight ?? 0) - this.parent.getBoundingClientRect().bottom;
+    if (hidden > 0) this.parent.scrollTop += Math.ceil(hidden);
   }
 
   // The number of the step that is shown, from 1; the challenge is the last one.
@@ -72,7 +89,7 @@ export class Tour {
   screen(screen) {
     const parts = paragraphs(screen.text);
     if (screen.act) parts.push(h("p", { class: "act" }, `→ ${screen.act}`));
-    if (screen.measured) parts.push(h("div", { class: "measured" }, h("ul", { "aria-label": "what was measured" }, screen.measured.facts.map((fact) => h("li", {}, fact))),
+    if (screen.measured) parts.push(h("div", { class: "measured" }, h("ul", { "aria-label": "what was measured" }, factLines(screen.measured.facts)),
       ...paragraphs(screen.measured.meaning, screen.measured.shown ? "meaning" : "meaning not-shown")));
     return parts;
   }
@@ -103,6 +120,15 @@ export class Tour {
       h("p", { class: "acts" }, next ? button(`Chapter ${next.number}: ${next.title}`, () => this.open(next.name), { class: "main", id: "next-chapter" }) : null,
         button("Again", () => this.open(this.state.chapter), { id: "tour-again" }))];
   }
+}
+
+// The facts as lines. Those of the judges that found nothing wrong are folded into one.
+function factLines(facts) {
+  const kept = facts.map((fact) => /^the judges: (.+?) is valid: (.+)$/s.exec(fact)).filter(Boolean), names = kept.map(([, name]) => name);
+  const lines = facts.filter((fact) => !kept.some(([whole]) => whole === fact)).map((fact) => h("li", {}, fact));
+  if (kept.length) lines.push(h("li", {}, h("details", {}, h("summary", {}, `the judges: ${names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)} are` : `${names[0]} is`} valid`),
+    h("ul", {}, kept.map(([, name, evidence]) => h("li", {}, `${name}: ${evidence}`))))));
+  return lines;
 }
 
 // A text with what stands between ` as code, and one as paragraphs.

@@ -1,7 +1,7 @@
 // Draws messages on their way, on a canvas above the ring: hundreds of them in each frame, which elements would be too slow for.
 //
 // A message that waits in the proxy stands in the middle of its curve; one that is lost ends there with a cross. The colours are
-// those of the style sheet, read again when the reader's setting changes.
+// those of the style sheet, read again when the reader's setting changes. Where the ring has the chip of a node, nothing is drawn.
 
 import { h, s, saveSvg } from "./dom.js";
 import { valueMark } from "./marks.js";
@@ -55,6 +55,7 @@ export class MessageLayer {
       if ((labelled && !this.ring.marks.isOfClient(message)) || message === focus) labels.push([x, y, words(message, fate, one.lost)]);
     }
     for (const [x, y, text] of labels) this.label(x, y, text);
+    for (const chip of [...this.ring.chips.values()].flat()) this.leaveOut(chip);
     return steps.length - shown.length;
   }
 
@@ -64,6 +65,16 @@ export class MessageLayer {
     this.pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.pen.restore();
     this.isClear = true;
+  }
+
+  // Clears a chip, with its border and its round ends.
+  leaveOut({ x, y, width, height }) {
+    const { pen } = this;
+    pen.globalCompositeOperation = "destination-out";
+    pen.beginPath();
+    pen.roundRect(x - 2, y - 2, width + 4, height + 4, height / 2 + 2);
+    pen.fill();
+    pen.globalCompositeOperation = "source-over";
   }
 
   trail({ start, control, end }, css) {
@@ -131,7 +142,8 @@ export class MessageLayer {
   save(name) {
     const marks = this.placed.map(({ x, y, message, lost }) => s("g", { transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
       ...this.ring.shape(message), lost ? s("path", { class: "cross", d: "M-9 -9L9 9M9 -9L-9 9" }) : null));
-    const group = this.ring.svg.appendChild(s("g", {}, ...marks));
+    const group = s("g", {}, ...marks);
+    this.ring.layers.nodes.before(group);
     saveSvg(this.ring.svg, name);
     group.remove();
   }

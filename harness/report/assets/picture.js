@@ -22,7 +22,7 @@ export function pictureAt(store, about, names, t, variable) {
   const nodes = names.map((name) => {
     const node = nodeAt(store, about, name, t, variable);
     node.marks = [...new Set(marked.filter((fault) => fault.nodes.includes(name)).map((fault) => fault.mark))];
-    if ((node.told = toldOtherwise(store, node, variable, t))) node.marks.push(`answers ${node.told}`);
+    node.told = toldOtherwise(store, node, variable, t);
     return node;
   });
   const held = store.waitingAt(t).filter((wait) => wait.fate === "held")

@@ -3,13 +3,14 @@
 // Theory of operation
 // A picture is plain data, whether it comes from a record or from a cluster that runs: see picture.js. A node, the walls and the
 // messages that are held are each drawn anew when something about them has changed. Messages on their way are drawn above them in
-// each frame: see messages.js. A message moves along a curve, so that both directions of a link can be seen.
+// each frame: see messages.js. A message moves along a curve, so that both directions of a link can be seen, and below the chips of
+// the nodes, so that what a node says can be read.
 
 import { h, s } from "./dom.js";
 import { valueMark } from "./marks.js";
 
 const WIDTH = 1000, HEIGHT = 600, CENTRE = [612, 292], RADII = [318, 218], NODE = 47, CLIENT_AT = [80, 250];
-const HELD_MAX = 5;
+const HELD_MAX = 5, CHIP_PITCH = 25, CHIP = { top: NODE - 6, height: 24 }, TWO_CHIPS = { top: NODE - 10, height: 22 };
 const CALLS = "of clients";
 const STATES = { up: "up", suspended: "suspended", down: "down", new: "booting" };
 
@@ -29,6 +30,7 @@ export class Ring {
     this.selected = null;
     this.drawn = new Map(); // by part: what it shows now
     this.groups = new Map(); // by node: its element
+    this.chips = new Map(); // by node: the boxes of its chips, as { x, y, width, height }
     parent.append(this.svg);
     if (!isReadOnly) this.listenForKnife();
   }
@@ -37,6 +39,7 @@ export class Ring {
     this.names = nodes;
     this.drawn.clear();
     this.groups.clear();
+    this.chips.clear();
     this.layers.nodes.replaceChildren();
     this.places = new Map([["client", CLIENT_AT]]);
     nodes.forEach((node, number) => {
@@ -129,28 +132,31 @@ export class Ring {
     lines.filter(Boolean).forEach((text, number) => group.append(s("text", { class: "fact", y: 6 + number * 16 }, text)));
     if (node.marks.length) group.append(s("text", { class: "mark", y: -NODE - 11 }, node.marks.join(", ")));
     this.chip(group, node, facts);
-    return [...group.childNodes];
-  }
-
-  // The chip below a node: the decided value, the vote, or how far a log has come.
-  chip(group, node, facts) {
-    const chips = [];
-    if (facts.applied !== undefined) chips.push({ css: "quiet", text: `slot ${facts.applied}${facts.commit > facts.applied ? ` of ${facts.commit}` : ""}` });
-    else if (facts.decided) chips.push({ ...valueMark(facts.decided), is: "decided" });
-    else if (facts.vote) chips.push({ ...valueMark(facts.vote), is: "vote" });
-    else if (node.accepted) chips.push({ ...valueMark(node.accepted), is: "accepted" });
-    for (const one of chips) {
-      const text = one.text ?? `${node.kept ? "disk: " : ""}${one.is === "decided" ? "✓" : one.is} ${one.glyph} ${one.name}`;
-      const width = Math.min(text.length * 8.2 + 16, 190);
-      group.append(s("rect", { class: `chip ${one.css} ${one.is ?? ""} ${node.kept ? "kept" : ""}`, x: -width / 2, y: NODE - 6, width, height: 24, rx: 12 }));
-      group.append(s("text", { class: `chip-text ${node.kept ? "kept" : one.is ?? ""}`, y: NODE + 11 }, text.length > 22 ? `${text.slice(0, 21)}…` : text));
-    }
     if (facts.votes && !facts.decided) {
       const counts = new Map();
       for (const vote of Object.values(facts.votes)) counts.set(vote, (counts.get(vote) ?? 0) + 1);
-      const text = [...counts].map(([vote, count]) => `${valueMark(vote).glyph}${count}`).join(" ");
-      group.append(s("text", { class: "tally", y: 22 }, text));
+      group.append(s("text", { class: "tally", y: 22 }, [...counts].map(([vote, count]) => `${valueMark(vote).glyph}${count}`).join(" ")));
     }
+    return [...group.childNodes];
+  }
+
+  // The chip below a node: the decided value, the vote, or how far a log has come. A node that answers another decision than its own
+  // has two: what it answers, and what is on its disk.
+  chip(group, node, facts) {
+    const chips = [], isOnDisk = node.kept || Boolean(node.told);
+    if (node.told) chips.push({ ...valueMark(node.told), is: "decided", word: "answers" });
+    if (facts.applied !== undefined) chips.push({ css: "quiet", text: `slot ${facts.applied}${facts.commit > facts.applied ? ` of ${facts.commit}` : ""}` });
+    else if (facts.decided) chips.push({ ...valueMark(facts.decided), is: "decided", word: "✓", isOnDisk });
+    else if (facts.vote) chips.push({ ...valueMark(facts.vote), is: "vote", word: "vote", isOnDisk });
+    else if (node.accepted) chips.push({ ...valueMark(node.accepted), is: "accepted", word: "accepted", isOnDisk });
+    const [left, top] = this.places.get(node.name), { top: first, height } = chips.length > 1 ? TWO_CHIPS : CHIP;
+    this.chips.set(node.name, chips.map((one, number) => {
+      const text = one.text ?? `${one.isOnDisk ? "disk: " : ""}${one.word} ${one.glyph} ${one.name}`, kind = `${one.is ?? ""} ${one.isOnDisk ? "on-disk" : ""}`;
+      const width = Math.min(text.length * 8.2 + 16, 190), x = -width / 2, y = first + number * CHIP_PITCH;
+      group.append(s("rect", { class: `chip ${one.css} ${kind}`, x, y, width, height, rx: height / 2 }));
+      group.append(s("text", { class: `chip-text ${kind}`, y: y + height / 2 + 5 }, text.length > 22 ? `${text.slice(0, 21)}…` : text));
+      return { x: left + x, y: top + y, width, height };
+    }));
   }
 
   // --- walls --------------------------------------------------------------------------------------------------------------
@@ -271,9 +277,9 @@ function set(element, attributes) {
 }
 
 // A node in words.
-function inWords({ name, state, how, facts, marks, ballot, accepted, kept }) {
+function inWords({ name, state, how, facts, marks, ballot, accepted, kept, told }) {
   const known = facts.decided ? `decided ${facts.decided}` : facts.vote ? `voted ${facts.vote}` : accepted ? `accepted ${accepted}` : facts.applied !== undefined ? `slot ${facts.applied}` : "";
-  return [`${name}: ${state === "up" ? "up" : how}`, facts.role, ...marks ?? [], ballot && `ballot ${ballot}`, known && kept ? `${known} on its disk, as it last said` : known].filter(Boolean).join(", ");
+  return [`${name}: ${state === "up" ? "up" : how}`, facts.role, ...marks ?? [], ballot && `ballot ${ballot}`, known && kept ? `${known} on its disk, as it last said` : known, told && `answers ${told}`].filter(Boolean).join(", ");
 }
 
 // The picture in words, for those who do not see it.

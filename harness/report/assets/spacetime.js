@@ -68,7 +68,7 @@ export class SvgPen {
   line([x1, y1], [x2, y2], css, { waits = false, weight = 1 } = {}) { this.add("line", css, { class: waits ? "arrow waits" : "arrow plain", x1, y1, x2, y2, "stroke-width": 2 * weight }); }
   head(from, to, css) { this.add("path", css, { class: "head", d: headOf(from, to) }); }
   cross([x, y]) { this.add("path", "", { class: "loss", d: `M${x - 5} ${y - 5}l10 10m0 -10l-10 10` }); }
-  box([x, y], css) { this.add("rect", css, { class: "kept", x: x - 5, y: y - 5, width: 10, height: 10 }); }
+  box([x, y], css) { this.add("rect", css, { class: "in-proxy", x: x - 5, y: y - 5, width: 10, height: 10 }); }
   dot([cx, cy], css) { this.add("circle", css, { class: "dot", cx, cy, r: 2.6 }); }
   text(text, [x, y], css) { this.add("text", css, { class: "glyph", x, y: y + 5, "text-anchor": "middle" }, text); }
   band(kind, [x, y, width, height], word) {

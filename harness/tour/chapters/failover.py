@@ -46,18 +46,26 @@ def _blue_against_red(stage: Stage) -> Measured:
 def _it_heals(stage: Stage) -> Measured:
     before, told_before = stage.query("n4", _SPLIT)
     facts = [told_before, *stage.heal()]
-    after, told_after = stage.query_until("n4", lambda now: now is not None and now != value(before), _SPLIT)
+    other = {
+        node: stage.query_until(node, lambda now: now is not None and now != value(before), _SPLIT)
+        for node in ("n3", "n4", "n5")
+    }
+    after = other["n4"][0]
+    statuses = stage.variable_status(_SPLIT)
+    kept = ", ".join(f"{node} has {shown(statuses.get(node, {}).get('decided'))}" for node in other)
     verdicts = stage.end()
     broken = violated(verdicts)
-    changed = value(before) != value(after)
+    changed = all(value(before) != value(outcome) for outcome, _ in other.values())
     meaning = (
-        f"n4 said {shown(value(before))}, and now it says {shown(value(after))}: a client that has acted on the first "
-        f"answer has acted on something that is no longer so. Broken: {', '.join(broken)}. A longer patience would "
-        "only make the failover slower: there is always a cut that lasts longer."
+        f"n3, n4 and n5 said {shown(value(before))}. Now they ask n1 and say {shown(value(after))}, whatever is on "
+        f"their own disks: a client that has acted on the first answer has acted on something that is no longer so. "
+        f"Broken: {', '.join(broken)}. A longer patience would only make the failover slower: there is always a cut that "
+        "lasts longer."
         if changed
-        else f"n4 still says {shown(value(after))}. Broken: {', '.join(broken) or 'nothing'}."
+        else f"This time not all of n3, n4 and n5 came to say otherwise. Broken: {', '.join(broken) or 'nothing'}."
     )
-    return Measured([*facts, told_after, *verdict_lines(verdicts)], meaning, changed and bool(broken))
+    told_after = [*(told for _, told in other.values()), f"on their own disks: {kept}"]
+    return Measured([*facts, *told_after, *verdict_lines(verdicts)], meaning, changed and bool(broken))
 
 
 FAILOVER: Final = TourChapter(
@@ -81,7 +89,7 @@ FAILOVER: Final = TourChapter(
         Screen(
             "The network heals",
             "Now all five hear each other again, and all of them follow n1.",
-            "ask n4, heal the cut, ask n4 again until it has heard n1, and have it judged",
+            "ask n4, heal the cut, ask n3, n4 and n5 until they have heard n1, and have it judged",
             _it_heals,
         ),
     ),
