@@ -109,9 +109,12 @@ def _misused(error: "click.ClickException") -> int:
         print_stderr(error.format_message())  # the help, which has the usage
         print_error_object(EXIT_BAD_ARGUMENTS, "no command is named")
         return EXIT_BAD_ARGUMENTS
+    message = error.format_message()
     if isinstance(error, click.UsageError) and error.ctx is not None:
         print_stderr(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n")
-    print_error(EXIT_BAD_ARGUMENTS, error.format_message())
+        if "unexpected extra argument" in message and "nodes" in error.ctx.params:
+            message += ". Write several nodes as one word, such as n1,n2"
+    print_error(EXIT_BAD_ARGUMENTS, message)
     return EXIT_BAD_ARGUMENTS
 
 

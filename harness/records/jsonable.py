@@ -58,7 +58,7 @@ def to_jsonable(value: object) -> Any:
             pairs = [[to_jsonable(key), to_jsonable(item)] for key, item in value.items()]
             return {"$map": sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))}
     raise TypeError(
-        f"a {type(value).__name__} cannot be recorded: use int, bool, float, str, bytes, list, map or tuple of them"
+        f"a value of type {type(value).__name__} cannot be recorded: use int, bool, float, str, bytes, list, map or tuple of them"
     )
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
+from harness.records.jsonable import to_jsonable
 from harness.systems.system import BadSystem
 from harness.workloads.planned_call import PlannedCall as Call
 from node.contract import NodeId
@@ -40,21 +41,26 @@ Addresses = Mapping[NodeId, Mapping[str, str]]
 
 
 def ok(value: Any = None) -> Outcome:
-    """Return the outcome of an operation that was done. `value` is what it returned, None for nothing."""
+    """Return the outcome of an operation that was done. `value` is what it returned, None for nothing.
+
+    Raises:
+        TypeError: a history cannot record such a value.
+    """
+    to_jsonable(value)  # here, where the traceback leads to the author's line
     return Ok(value)
 
 
-def refused(reason: str) -> Outcome:
-    """Return the outcome of an operation that was not done, and never will be.
+def refused(reason: object) -> Outcome:
+    """Return the outcome of an operation that was not done, and never will be. `reason` is a text, or an exception.
 
     For a compare-and-set whose old value is another one, let the reason be "mismatch".
     """
-    return NotDone("", reason)
+    return NotDone("", str(reason))
 
 
-def unknown(reason: str) -> Outcome:
-    """Return the outcome of an operation that may have been done, or may still be."""
-    return NotKnown(reason)
+def unknown(reason: object) -> Outcome:
+    """Return the outcome of an operation that may have been done, or may still be. `reason` is a text, or an exception."""
+    return NotKnown(str(reason))
 
 
 class SystemClient(ABC):

@@ -83,6 +83,8 @@ class CommandSystem(System):
         program = fill(described.command[0], values)
         for name in (*([program] if program else []), *described.needs):
             found = os.access(name, os.X_OK) if os.sep in name else shutil.which(name) is not None
+            if not found and os.sep in name and os.path.isfile(name):
+                raise BadSystem(f"{described.name} needs the command {name}, which is not executable: chmod +x {name}")
             if not found:
                 raise BadSystem(f"{described.name} needs the command {name}, which is not installed here{how}")
 

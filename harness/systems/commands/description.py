@@ -239,7 +239,7 @@ class _Reader:
         if sum(bool(each) for each in (found.port, found.log, found.http)) != 1:
             raise self._bad(f"[{table}]", f"{table} has exactly one of port, log and http")
         if found.port and found.port not in ports:
-            raise self._bad(found.port, f"no port is called {found.port!r}: {nearest(found.port, ports)}")
+            raise self._bad("port", f"no port is called {found.port!r}: {nearest(found.port, ports)}", f"[{table}]")
         if not 0 < found.within_s <= WITHIN_S_MAX:
             raise self._bad("within_s", f"within_s is more than 0 and at most {WITHIN_S_MAX:g} seconds")
         try:

@@ -22,7 +22,7 @@ from harness.network.ports import ReservedPorts
 from harness.network.socket_owner import listening_ports
 from harness.network.stream_network import StreamNetwork
 from harness.systems.child_nodes import ChildNodes
-from harness.systems.child_process import ChildProcess
+from harness.systems.child_process import ChildProcess, how_it_ended
 from harness.systems.commands.description import Description, ReadyWhen, fill, values_of
 from harness.systems.commands.readiness import is_ready, why_not_ready
 from harness.systems.guardian import MARK, Guardian
@@ -192,11 +192,7 @@ class CommandNodes(ChildNodes):
         while not is_ready(when, self._values[node], self._output[node].text):
             if process.look() is ProcessState.DOWN:
                 self._output[node].finish()
-                raise self._failed(
-                    node,
-                    f"{process.ended} before it was ready",
-                    "The command has to stay in the foreground: a program that goes to the background by itself counts as ended",
-                )
+                raise self._failed(node, f"{process.ended} before it was ready", self._end_hint(process.ended))
             if time.monotonic() > until_s:
                 raise self._failed(
                     node,
@@ -204,6 +200,17 @@ class CommandNodes(ChildNodes):
                     self._ports_hint(node),
                 )
             time.sleep(_LOOK_S)
+
+    def _end_hint(self, ended: str) -> str:
+        """Return what to do about a node that has ended so."""
+        if ended == how_it_ended(0):
+            return "The command has to stay in the foreground: a program that goes to the background by itself counts as ended"
+        words = [*self.description.command, *self.description.environment.values()]
+        names = [f"{{{port}_port}}" for port in self.description.ports]
+        lacking = [name for name in names if not any(name in word for word in words)]
+        if lacking:
+            return f"The command does not name {' and '.join(lacking)}: each node needs ports of its own"
+        return "Its last words say why"
 
     def _ports_hint(self, node: NodeId) -> str:
         """Return what to do about a node that is not ready: the ports at which it listens may be others."""

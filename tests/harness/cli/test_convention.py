@@ -277,6 +277,7 @@ def test_two_different_algorithms_are_refused() -> None:
         (["up", "multi-paxos"], "did you mean multipaxos or paxos? (one of your own is module:Class or path.py:Class)"),
         (["test", "paxos", "--faults", "kill,,cut"], "'kill,,cut' has an empty name"),
         (["campaign", "--faults", ""], "'' has an empty name"),
+        (["kill", "n1", "n2"], "Write several nodes as one word, such as n1,n2"),
     ],
 )
 def test_a_mistyped_name_is_guessed(arguments: list[str], says: str, tmp_path: Path) -> None:

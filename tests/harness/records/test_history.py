@@ -92,7 +92,7 @@ def test_a_recorder_refuses_events_that_form_no_history(tmp_path: Path) -> None:
     recorder = HistoryRecorder(tmp_path / "history.jsonl")
     with pytest.raises(BadHistory, match="f is 'porpoise'; the operations are propose"):
         recorder.invoke("c1", "porpoise", "x")
-    with pytest.raises(TypeError, match="a set cannot be recorded"):
+    with pytest.raises(TypeError, match="of type set cannot be recorded"):
         recorder.invoke("c1", "propose", "x", {1})
     call = recorder.invoke("c1", "query", "x")
     with pytest.raises(BadHistory, match="process c1 calls while its call 0 is open"):

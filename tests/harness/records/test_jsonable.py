@@ -64,7 +64,7 @@ def test_what_json_lacks_is_readable(value: object, expected: object) -> None:
 
 
 def test_a_value_that_is_not_plain_data_is_refused_with_a_hint() -> None:
-    with pytest.raises(TypeError, match="a set cannot be recorded: use int"):
+    with pytest.raises(TypeError, match="of type set cannot be recorded: use int"):
         to_jsonable({"colours": {1, 2}})
 
 

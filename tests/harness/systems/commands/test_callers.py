@@ -51,6 +51,19 @@ def test_an_outcome_is_passed_on(threads_of: Any, outcome: Outcome) -> None:
     assert threads.failures == []
 
 
+def test_a_reason_may_be_an_exception(threads_of: Any) -> None:
+    threads = threads_of(lambda _: unknown(OSError("no route")))
+    assert outcome_of(threads, threads.begin("c1", GET)) == NotKnown("no route")
+    assert refused(ValueError("full")) == NotDone("", "full")
+
+
+def test_a_value_that_cannot_be_recorded_is_a_mistake_of_the_client(threads_of: Any) -> None:
+    threads = threads_of(lambda _: ok(object()))
+    assert isinstance(outcome_of(threads, threads.begin("c1", GET)), NotKnown)
+    (failure,) = threads.failures
+    assert "a value of type object cannot be recorded" in failure
+
+
 def test_a_client_that_raises_makes_the_run_invalid_and_says_where(threads_of: Any) -> None:
     def perform(call: Call) -> Outcome:
         raise KeyError(call.key)

@@ -55,7 +55,7 @@ def test_a_description_is_read(tmp_path: Path) -> None:
         ('["client"]', '["SystemClient"]', "small letters, digits and underscores"),
         ('"^listening"', '"(["', "log is no regular expression"),
         ('log = "^listening"', "", "exactly one of port, log and http"),
-        ('log = "^listening"', 'port = "peer"', "no port is called 'peer': there are client"),
+        ('log = "^listening"', 'port = "peer"', "port = \"peer\"\n  no port is called 'peer': there are client"),
         ('log = "^listening"', 'log = "x"\nwithin_s = 0', "within_s is more than 0"),
         ('name = "shop"\n', "", "name is missing; it is a text"),
         ('name = "shop"', 'name = "a shop"', "letters, digits, dots and dashes"),

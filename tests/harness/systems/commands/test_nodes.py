@@ -138,8 +138,15 @@ while True:
 def test_a_command_that_ends_at_once_is_said_with_its_last_words(nodes_of: Start) -> None:
     nodes = nodes_of("import sys; sys.exit('no such option: --port')")
     with pytest.raises(
-        BootFailed, match=r"n1 ended with status 1 before it was ready\. Its last words: no such option: --port"
+        BootFailed,
+        match=r"n1 ended with status 1 before it was ready\. Its last words: no such option: --port\. Its last words say why",
     ):
+        nodes.start()
+
+
+def test_a_command_with_a_port_of_its_own_choice_is_told_so(nodes_of: Start) -> None:
+    nodes = nodes_of("import sys; sys.exit('address in use')", "24999")
+    with pytest.raises(BootFailed, match=r"does not name \{client_port\}: each node needs ports of its own"):
         nodes.start()
 
 
