@@ -88,7 +88,7 @@ def test_an_election_timeout_of_an_explored_log_ends_on_real_processes(tmp_path:
     result = replay(found, tmp_path / "run")
     assert result.diverged is None
     assert result.followed == len(found.steps)
-    assert result.violated == ("invariants",)
+    assert "invariants" in result.violated  # n1 may also fail of it: a record that it had chosen is deleted
     assert "leader completeness" in result.verdict.evidence
 
 
