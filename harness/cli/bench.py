@@ -98,19 +98,26 @@ def page_(
     names = dict(zip(bench_page.PARTS, ("without a page", "with its server", "with a browser, too"), strict=True))
     print(f"  puts a second, of {row['offered_puts_per_s']:.0f} that are offered")
     for part, name in names.items():
-        fewer = f", {row[f'{part}_offered_loss']:.0%} fewer" if part != "alone" else ""
+        fewer = _fewer(row[f"{part}_offered_loss"]) if part != "alone" else ""
         p50_ms, p99_ms = row[f"{part}_offered_p50_ms"], row[f"{part}_offered_p99_ms"]
         print(
             f"    {name:20} {row[f'{part}_offered_puts_per_s']:.0f}{fewer}; each takes p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms"
         )
     print("  puts a second of a client that waits for each")
     for part, name in names.items():
-        fewer = f", {row[f'{part}_loss']:.0%} fewer" if part != "alone" else ""
+        fewer = _fewer(row[f"{part}_loss"]) if part != "alone" else ""
         print(f"    {name:20} {row[f'{part}_puts_per_s']:.0f}{fewer}")
     print("  shares of a core, under the load that is offered")
     for part, name in names.items():
         shares = ((who, row.get(f"{part}_{who}_core_share")) for who in ("cluster", "server", "browser"))
         print(f"    {name:20} {', '.join(f'{who} {share:.0%}' for who, share in shares if share is not None)}")
+
+
+def _fewer(loss: float) -> str:
+    """Return how many fewer puts there were, in words; `loss` is below 0 if there were more."""
+    if not round(abs(loss) * 100):
+        return ", as many"
+    return f", {abs(loss):.0%} {'fewer' if loss > 0 else 'more'}"
 
 
 @bench.command("check")

@@ -21,7 +21,7 @@ import { TwinPanels } from "./twin.mjs";
 const FLIGHT_US = 650000, CALLS_SHOWN = 5, CALLS_SHOWN_BESIDE = 3, WAITING_SHOWN = 2, PRESS_MS = 600;
 // How often what is drawn: a frame of messages, a change of a node or a call, a log that only grows, the bar of time.
 // 30 frames of messages a second suffice, and leave the machine to the nodes.
-const FRAME_MS = 32, VSYNC_MS = 16, TURN_MS = 30, CALM_MS = 100, STRIP_MS = 100, BAR_MS = 250;
+const FRAME_MS = 26, VSYNC_MS = 16, TURN_MS = 30, CALM_MS = 100, STRIP_MS = 100, BAR_MS = 250;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
 const page = { about: null, stand: {}, pending: {}, version: -1, turn: "", barDrawn: 0, stripDrawn: 0, restDrawn: 0, due: 0, standWaits: false };
