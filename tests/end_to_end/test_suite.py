@@ -184,8 +184,8 @@ def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -
     loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.4})
     plan = Plan("harness.mutants.log:RetriesAreDoneAgain", THREE, 1, "kv", 2.4, (loses,))
     result = run_that_tests(plan, tmp_path)
+    # Not that each kind of call succeeded: of the few cas of such a run, all may be refused.
     assert result.verdicts["effects"].status is VerdictStatus.INVALID, result.verdicts
-    assert result.verdicts["guards"].status is VerdictStatus.VALID, result.verdicts
 
 
 def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
