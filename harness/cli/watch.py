@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from cluster.errors import ConsensusError, NotUp, Unknown
+from cluster.errors import CommandRefused, ConsensusError, NotUp, Unknown
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import json_text, print_json, print_stderr, verb
 from harness.cli.keys import open_log
@@ -31,7 +31,7 @@ def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
 
     A deleted key has no value. With -o json each change is one object on one line.
     """
-    seen = after
+    seen, told = after, ""
     while True:
         try:
             with open_log(root) as client:
@@ -41,17 +41,23 @@ def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
                 while True:
                     with suppress(Unknown):  # no leader at the moment; the next poll returns every change since `seen`
                         changes = client.kv.watch(prefix, seen, _LONG_POLL_S)
-                        seen = changes.seen
+                        seen, told = changes.seen, ""
                         for version, key, value in changes:
                             _print(version, key, value, as_json)
         except ConsensusError as error:
-            # After NotUp the cluster may be up again already.
-            if seen is None or (not isinstance(error, NotUp) and _is_up(root)):
+            # The cluster may be up again already when the client says that it is not.
+            if seen is None or (not _says_not_up(error) and _is_up(root)):
                 raise
-            print_stderr(f"the cluster in {root} has ended: waiting until it is up again; Ctrl-C ends the wait")
+            if str(error) != told:  # it stays the same while the supervisor is suspended
+                told = str(error)
+                print_stderr(f"waiting for the cluster, Ctrl-C ends the wait: {told}")
         time.sleep(_LOOK_AGAIN_S)
         while not _is_up(root):
             time.sleep(_LOOK_AGAIN_S)
+
+
+def _says_not_up(error: ConsensusError) -> bool:
+    return isinstance(error, NotUp) or (isinstance(error, CommandRefused) and error.kind == "not_up")
 
 
 def _is_up(root: Path) -> bool:

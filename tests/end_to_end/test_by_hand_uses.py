@@ -139,7 +139,7 @@ def changes_are_watched(log: Hand) -> None:
         ]
         assert [each["value"] for each in printed] == ["blue", {"now": "red"}, None]
         log.good("down")
-        assert "waiting until it is up again" in text.stderr.readline()
+        assert "waiting for the cluster" in text.stderr.readline()
         log.good("up", "-d")
         log.good("put", "colour", "green")
         assert line(text) == '5 colour "green"'
