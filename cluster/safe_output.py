@@ -6,14 +6,14 @@ and the proxy must outlive that, since the cluster ends with them.
 
 import contextlib
 import io
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TextIO
 
+from node.storage.free_space import FULL_BELOW_BYTES, free_bytes
+
 _TAIL_BYTES: Final = 4096
-_LITTLE_BYTES: Final = 64 * 1024
 
 
 class SafeOutput(io.TextIOBase):
@@ -90,8 +90,7 @@ def see_log_and_disk(log: Path) -> str:
 def full_disk(folder: Path) -> str:
     """Return a sentence for people if next to nothing is free on the disk of a folder; else an empty text."""
     try:
-        disk = os.statvfs(folder)
+        free = free_bytes(folder)
     except OSError:
         return ""
-    free = disk.f_bavail * disk.f_frsize
-    return f"the disk of {folder} is full: {free:,} bytes are free" if free < _LITTLE_BYTES else ""
+    return f"the disk of {folder} is full: {free:,} bytes are free" if free < FULL_BELOW_BYTES else ""

@@ -66,11 +66,11 @@ EXCEPTIONS = {
     "node/status.py": dict.fromkeys(("BYTES_MAX", "SHOWN_BYTES_MAX"), SHOWN),
     "node/storage/disk.py": {
         "_LOCK_WAIT_MS": "how long the kernel takes to end the threads of a killed process",
-        "_FULL_BELOW_BYTES": "SQLite writes whole pages, and a commit has several",
         "_LOOK_EVERY_S": "a node whose folder is gone ends within two seconds, as the guide of the service promises",
     },
     "node/storage/log_store.py": {"_ALL": "above any slot"},
     "node/storage/disk_contents.py": {"PAGE_BYTES": FORMAT, "WAL_GROWN_BYTES": FORMAT},
+    "node/storage/free_space.py": {"FULL_BELOW_BYTES": "SQLite writes whole pages, and a commit has several"},
     "node/storage/last_seen.py": {"_BYTES": FORMAT},
     "node/timers.py": {"_SPARE": "when the heap is packed; no timer expires at another time"},
     "node/transport.py": {

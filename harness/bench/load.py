@@ -156,7 +156,9 @@ class ConnectionLoad:
     def fill(self, now: float) -> None:
         """Begin calls until as many are in flight as should be, and send them."""
         while len(self.calls) < self.in_flight and not self.finished and now >= self.due:
-            began = self.due if self.every_s else now  # a call that begins late is late, whoever kept it
+            began = (
+                self.due if self.every_s else now
+            )  # a call that begins late is late, also if this process is to blame
             self.due += self.every_s
             call = self.begin(self.client, self.number)
             if call is None:

@@ -5,7 +5,6 @@ campaign or a test session.
 """
 
 import contextlib
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,20 +17,19 @@ from harness.records.jsonable import BadFile, read_document
 from harness.records.results import RunResults
 from harness.records.run_files import RunFiles
 from node.contract import BadInput
+from node.storage.free_space import is_full
 
 #: Folders between `runs/` and a run's own: a scorecard's or a campaign's, and one more.
 _DEPTH_MAX: Final = 3
 _FOLDERS_A_SECOND_MAX: Final = 1_000
 #: The folder below `runs/` that holds the runs of tests.
 TESTS: Final = "pytest"
-#: The note in a run's results that says why it was not judged.
 #: The file in the folder of a session by hand that says which system, with nodes that are not ours, is up or was.
 SYSTEM_NAME: Final = "system.json"
+#: The note in a run's results that says why it was not judged.
 NOT_JUDGED: Final = "not judged"
 #: The names of sessions by hand begin with this, after their time.
 BY_HAND: Final = "by-hand-"
-#: A disk with fewer free bytes is full: the results of a run do not fit.
-_FULL_BYTES: Final = 65_536
 
 
 class NoSuchRun(Mistake):
@@ -210,8 +208,7 @@ def summary(folder: Path, root: Path) -> RunSummary:
         why = str(results.notes.get(NOT_JUDGED, ""))
     except BadFile:
         algorithm, verdicts, by_hand = _planned_algorithm(files.plan), {}, BY_HAND in folder.name
-        full = shutil.disk_usage(folder).free < _FULL_BYTES
-        why = f"it has no results: {'the disk is full' if full else 'it was interrupted, or is under way'}"
+        why = f"it has no results: {'the disk is full' if is_full(folder) else 'it was interrupted, or is under way'}"
     status = overall([verdict.status for verdict in verdicts.values()])
     return RunSummary(
         folder,

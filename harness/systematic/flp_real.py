@@ -122,7 +122,7 @@ class RealStandOff:
         return 1 if self.violations else 0 if self.shown else 2
 
     def not_owed(self) -> str:
-        """Return why fault tolerance can be valid although nobody was answered for so long."""
+        """Return why fault tolerance can be valid although no client was answered for so long."""
         return (
             f"no answer was owed in these {self.seconds:.1f} s, since the adversary was delaying messages: fault tolerance "
             "is judged by the answers that were owed, after it had stopped"

@@ -60,6 +60,7 @@ from node.storage.disk_contents import (
     row_checksum,
 )
 from node.storage.doubts import DOUBTS_NAME, CommitMark, DoubtRecord, WalEnd
+from node.storage.free_space import is_full
 from node.storage.last_seen import LastSeen
 from node.storage.log_store import DiskLog, Row
 from node.tuning import SHIPPED, Tuning
@@ -74,8 +75,6 @@ __all__ = [
 _LOCK_WAIT_MS: Final = 500
 #: How often a node looks whether its directory is still there, in seconds.
 _LOOK_EVERY_S: Final = 1.0
-#: A disk with fewer free bytes is full: a commit may not fit.
-_FULL_BELOW_BYTES: Final = 64 * 1024
 
 
 class Disk:
@@ -420,20 +419,9 @@ def _name_for_sqlite(path: Path) -> str:
         raise DiskFailed(f"{path} cannot be used: SQLite needs a path in UTF-8. Choose another folder") from error
 
 
-def _is_full(directory: Path) -> bool:
-    try:
-        disk = os.statvfs(directory)
-    except OSError:
-        return False
-    return disk.f_bavail * disk.f_frsize < _FULL_BELOW_BYTES
-
-
-def _full(directory: Path, error: apsw.Error) -> DiskError:
-    return DiskFailed(f"{directory}: the disk is full ({error}): free some space and start the node again")
-
-
 def _disk_error(directory: Path, error: apsw.Error) -> DiskError:
     """Convert an error of SQLite to a `DiskError` whose message gives what to do."""
+    full = DiskFailed(f"{directory}: the disk is full ({error}): free some space and start the node again")
     match error:
         case apsw.BusyError() | apsw.LockedError():
             return DiskInUse(
@@ -442,13 +430,11 @@ def _disk_error(directory: Path, error: apsw.Error) -> DiskError:
         case apsw.CorruptError() | apsw.NotADBError():
             return DiskCorrupt(f"{directory / FILE_NAME} is damaged ({error}): restore it, or leave the node down")
         case apsw.FullError():
-            return _full(directory, error)
+            return full
         case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError():
             return DiskFailed(f"{directory} cannot be used: {error}. Is the path right and writable?")
-    if _is_full(
-        directory
-    ):  # SQLite does not always say so: a write of its own, such as an index of the log, may fail first
-        return _full(directory, error)
+        case _ if is_full(directory):  # on a full disk SQLite also reports errors of other kinds
+            return full
     return DiskFailed(
         f"{directory}: {type(error).__name__} {error}: the node stops, because it does not know what is durable"
     )

@@ -105,7 +105,7 @@ NO_DECISION: Final = TourChapter(
         ),
         ("hold Accept", "propose blue at n1", "propose red at n2"),
         "As long as you like, and not a moment longer: once the messages go, a decision follows. Accepts that are held "
-        "stop even a single proposer, so this shows only that a decision needs messages, and nobody can tell late ones "
+        "stop even a single proposer, so this shows only that a decision needs messages, and no node can tell late ones "
         "from lost ones. The adversary of this chapter does more. It lets each message arrive by the end of the next "
         "round, but not before the rival's higher ballot: it could go on for ever, and no message would be held for ever.",
     ),

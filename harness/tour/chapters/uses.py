@@ -53,7 +53,7 @@ def _members(stage: Stage) -> Measured:
 
 
 class _Printer:
-    """What the lock protects. It asks nobody who holds the lock: it refuses a token below the highest that it has seen."""
+    """What the lock protects. It does not ask who holds the lock: it refuses a token below the highest that it has seen."""
 
     def __init__(self) -> None:
         self._highest = 0
@@ -94,7 +94,7 @@ def _locks(stage: Stage) -> Measured:
         facts,
         "Between its last look at the clock and its next act a client can be paused for any time, so it cannot know "
         f"that it still holds a lock, and no lock service can stop what it sends elsewhere. The token can: {token} is "
-        f"above {stale}, so the printer knows which page is late, without asking anybody.",
+        f"above {stale}, so the printer knows by itself which page is late.",
         printed and not late and "refuses" in released,
     )
 

@@ -161,7 +161,7 @@ VOTE: Final = TourChapter(
         Screen(
             "Three blue, three red, and one that died",
             "Three vote blue and three vote red, so the seventh vote decides. The seventh node dies. Had it voted? "
-            "Perhaps for red, perhaps for blue, perhaps not at all: nobody but the dead node knows. Three "
+            "Perhaps for red, perhaps for blue, perhaps not at all: only the dead node knows. Three "
             "variables have the three pasts: past-red, past-blue and past-none.",
             "hold the votes back, have three voted blue and three red, give n7 three pasts, kill it, let the votes "
             "go, and ask",

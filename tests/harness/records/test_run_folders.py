@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from click.testing import CliRunner
 import harness.cli
 from harness.cli.judged_session import judgement, session_since
 from harness.cli.verbs import cli
+from harness.records import run_folders as folders
 from harness.records.run_folders import (
     NoSuchRun,
     drop_empty,
@@ -123,7 +123,7 @@ def test_a_session_by_hand_whose_results_could_not_be_written_is_found(
     found = session_since(tmp_path, written_s + 10, written_s - 10)
     assert found is not None
     assert judgement(found) == "not judged as a run (it has no results: it was interrupted, or is under way)"
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 100, 0))
+    monkeypatch.setattr(folders, "is_full", lambda _: True)
     assert summary(folder, tmp_path).evidence == "it has no results: the disk is full"
     assert session_since(tmp_path, written_s + 20, written_s + 10) is None  # it was another session's
 

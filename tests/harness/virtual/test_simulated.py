@@ -233,7 +233,7 @@ def test_what_is_not_plain_data_cannot_be_frozen() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Wish(Message):
-    """Names a ballot, and a value that nobody is asked to accept."""
+    """Names a ballot, and a value that no node is asked to accept."""
 
     asks_acceptance = False
     ballot: Ballot
