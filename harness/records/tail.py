@@ -8,17 +8,20 @@ Rules
 """
 
 import json
+from os import SEEK_END
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_BLOCK_BYTES: Final = 4096
 
 
 class FileTail:
     """One reader's place in a growing file. It keeps no file open between two looks."""
 
     def __init__(self, path: Path, *, from_now: bool = False) -> None:
-        """Begin at the file's start, or with `from_now` after what it holds now."""
+        """Begin at the file's start, or with `from_now` after the whole lines that it holds now."""
         self.path = path
-        self._offset = path.stat().st_size if from_now else 0
+        self._offset = _end_of_lines(path) if from_now else 0
         self._rest = b""
 
     def new_lines(self) -> list[str]:
@@ -43,3 +46,17 @@ class FileTail:
     def unfinished_line(self) -> str:
         """What stood after the last whole line at the last look; empty if the file ended with a whole line."""
         return self._rest.decode("utf-8", "replace")
+
+
+def _end_of_lines(path: Path) -> int:
+    """Return where the last whole line of a file ends, in bytes. Its writer may be in the middle of the next one."""
+    with path.open("rb") as file:
+        end = file.seek(0, SEEK_END)
+        while end > 0:
+            start = max(0, end - _BLOCK_BYTES)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0

@@ -30,6 +30,19 @@ def test_a_tail_from_now_leaves_out_the_past(tmp_path: Path) -> None:
     assert tail.new_lines() == ["new"]
 
 
+@pytest.mark.parametrize("unfinished", ["", "half", "h" * 9000])
+@pytest.mark.parametrize("past", ["", "past\n", "past\n" * 2000])
+def test_a_tail_from_now_returns_the_line_that_is_being_written_whole(
+    tmp_path: Path, past: str, unfinished: str
+) -> None:
+    path = tmp_path / "log"
+    path.write_text(past + unfinished)
+    tail = FileTail(path, from_now=True)
+    with path.open("a") as file:
+        file.write(" a line\n")
+    assert tail.new_lines() == [unfinished + " a line"]
+
+
 def test_objects_are_read_and_bytes_that_are_not_utf8_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b'{"a": "\xff"}\n{"b": 1}\n')
