@@ -197,7 +197,7 @@ def simulate(
     from harness.replay.schedule import Schedule  # noqa: PLC0415 - see harness.cli.verbs
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415
-    from harness.virtual.simulator import SeedTally, run_simulate  # noqa: PLC0415
+    from harness.virtual.simulator import SHRINK_S, SeedTally, run_simulate  # noqa: PLC0415
 
     workers = workers or len(os.sched_getaffinity(0))
     cls, model = find_algorithm(algorithm, fault_model, look_for)
@@ -213,6 +213,9 @@ def simulate(
         if not as_json and progress_timer.is_due():
             seen = count(tally.runs, "seed") if until_time else f"{tally.runs:,} of {count(asked, 'seed')}"
             print_stderr(f"{seen}, {len(tally.failures):,} of them failing")
+        if not as_json and tally.failures:
+            run = "run" if guided else "seed"
+            print_stderr(f"{run} {min(tally.failures)} fails; reducing it takes {SHRINK_S:g} s at most")
 
     with noted_signals() as signals:
         report = run_simulate(

@@ -74,6 +74,8 @@ class _Answered(NamedTuple):
 class _Frame(NamedTuple):
     machine: str
     commands: list[list[Any]]
+    place: tuple[int, int]
+    """The session, and the sequence number in it; 0, 0 of questions."""
     answered: dict[str, _Answered]
     """By key or lock, what had been answered when the frame first reached a node."""
 
@@ -113,6 +115,9 @@ class LogJudge(VirtualJudge):
         self._restored_next = 1  # the slot of the next snapshot that is restored as a check
         self._answered: dict[str, _Answered] = {}
         self._frames: dict[Request, _Frame] = {}
+        self._withdrawn: dict[
+            tuple[int, int], None
+        ] = {}  # the places of frames whose client has sent a frame without commands, too
         self._token_owners: dict[int, str] = {}
         self._deleted: dict[str, None] = {}  # the keys that a client has asked to delete
 
@@ -320,7 +325,10 @@ class LogJudge(VirtualJudge):
     def record_frame(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
         if request not in self._frames:
             commands = unpack_unchecked(frame.packed)
-            self._frames[request] = _Frame(frame.machine, commands, self._answered.copy())
+            place = (frame.session, frame.sequence) if isinstance(frame, CommandFrame) else (0, 0)
+            self._frames[request] = _Frame(frame.machine, commands, place, self._answered.copy())
+            if not commands and place != (0, 0):
+                self._withdrawn[place] = None
             if frame.machine == "kv":
                 self._deleted |= {command[1]: None for command in commands if command[0] == "delete"}
 
@@ -331,7 +339,8 @@ class LogJudge(VirtualJudge):
         elif reply.value is not None:
             results, errors = unpack_unchecked(reply.value)
             refused = {index: text for index, _, text in errors}
-            if -1 in refused or not frame.commands:  # without commands, the answer is that to an earlier frame
+            # Of a frame and the one without commands that withdraws it, one takes effect. Its answer is that to both.
+            if -1 in refused or not frame.commands or (not results and frame.place in self._withdrawn):
                 return
             if len(results) != len(frame.commands):
                 self._find("order", f"{node} answers {len(frame.commands)} commands with {len(results)} results")

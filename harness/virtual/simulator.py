@@ -41,8 +41,8 @@ from node.wording import count
 
 #: How many seeds a worker runs at a time.
 _CHUNK: Final = 20
-#: How long a failing run is shrunk at most, in seconds, if the campaign has a time limit.
-_SHRINK_S: Final = 30.0
+#: How long a failing run is shrunk at most, in seconds.
+SHRINK_S: Final = 30.0
 #: After how many runs garbage is collected.
 _COLLECT_RUNS: Final = 50
 _STORY_LINES_MAX: Final = 40
@@ -252,7 +252,7 @@ def run_simulate(
             if ENDLESS in tally.failures[min(tally.failures)]:
                 why_not = "the run was not shrunk, since every try would take as long as the loop"
             else:
-                left_s = None if seconds is None else min(max(seconds - took, 0.1 * seconds), _SHRINK_S)
+                left_s = SHRINK_S if seconds is None else min(max(seconds - took, 0.1 * seconds), SHRINK_S)
                 with watching():  # a part of the schedule may lead into an endless loop that the whole did not meet
                     lowest = min(tally.failures)
                     failing = tally.schedules.get(lowest) or settings.draw(cls, lowest)
