@@ -16,7 +16,7 @@ from harness.virtual.simulation_settings import DEFAULT_SETTINGS
 from harness.virtual.simulator import simulate_seeds
 from node.algorithms import load_algorithm
 from node.algorithms.raft import Raft
-from node.contract import Request
+from node.contract import Request, Value
 from node.frames import CommandFrame
 from node.log_contract import LogAlgorithm
 from node.wire import pack_unchecked
@@ -47,7 +47,7 @@ def test_the_answer_to_a_withdrawn_frame_is_that_of_the_frame_without_commands(w
     judge.record_frame(Request("c1", 1), frame)
     if withdraws:
         judge.record_frame(Request("c1", 2), replace(frame, number=2, machine="session", packed=pack_unchecked([])))
-    judge.check_reply("n1", VirtualReply(Request("c1", 1), pack_unchecked([[], []]), None, to_frame=True))
+    judge.check_reply("n1", VirtualReply(Request("c1", 1), Value(pack_unchecked([[], []])), None, to_frame=True))
     assert [violation.text for violation in judge.violations] == (
         [] if withdraws else ["n1 answers 1 commands with 0 results"]
     )
