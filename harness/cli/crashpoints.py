@@ -23,7 +23,7 @@ from node.wording import count
     "--node-command", metavar="COMMAND", help="The command that starts a node, to test your own runtime or disk."
 )
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Try one boundary in this many.")
-@workers_option(1, 2, "How many clusters run at a time.")
+@workers_option(2, 2, "How many clusters run at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
 @click.pass_obj
 def crashpoints(

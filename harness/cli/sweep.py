@@ -30,7 +30,7 @@ from node.wording import count
     help="After how many seconds a call counts as blocked.",
 )
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Try one point in this many.")
-@workers_option(1, 2, "How many clusters run at a time.")
+@workers_option(2, 2, "How many clusters run at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
 @click.pass_obj
 def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options

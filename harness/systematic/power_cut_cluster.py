@@ -41,6 +41,8 @@ _OPERATION_TIMEOUT_S: Final = 1.0
 _ANSWER_TIMEOUT_S: Final = 3.0
 _RIVAL_TIMEOUT_S: Final = 1.0
 _POLL_INTERVAL_S: Final = 0.002
+#: How long to wait for an answer of the node under test before a look at whether it still runs, in seconds.
+_STATUS_TIMEOUT_S: Final = 0.05
 #: How long the node under test may take to catch up, in seconds.
 _CATCH_UP_S: Final = 10.0
 #: How many values are proposed in an operation, and the settings that make it what it is.
@@ -160,7 +162,14 @@ class PowerCutCluster:
                 self.run.cluster.restart(TESTED)
             return
         self._propose(variables, (TESTED, WITNESS))
-        self.run.client.status([TESTED], 1.0)  # answered after its last turn, which may still be committing
+        self._wait_for_last_turn()
+
+    def _wait_for_last_turn(self) -> None:
+        """Wait until the node under test answers, which it does after the turn that it is committing now, or has ended."""
+        until = time.monotonic() + _OPERATION_TIMEOUT_S
+        while self.run.cluster.state(TESTED) is ProcessState.UP and time.monotonic() < until:
+            if self.run.client.status([TESTED], _STATUS_TIMEOUT_S):
+                return
 
     def _propose(self, variables: Sequence[str], nodes: Sequence[str]) -> None:
         """Propose a value for each variable, at the nodes in turn, until all have an outcome or the node under test ends."""
