@@ -49,7 +49,7 @@ class _WaitsForAny(ReturnEvent):
 
 
 class WaitsForCallsThatNeedNot(ReturnEvents):
-    """A call that has to take effect is tried after all with the same effect, also if these need not: orders are lost."""
+    """Of calls with equal effects, one that has to take effect is tried last, after those that need not: orders are missed."""
 
     event_class = _WaitsForAny
 

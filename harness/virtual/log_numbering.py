@@ -181,7 +181,7 @@ class LogNumbering(Numbering):
         self.exclusive = [mask for mask in self._exclusive.values() if mask.bit_count() > 1]
 
     def _note_call(self, fact: object, bit: int) -> None:
-        """Have the moves of every node depend on a call or an answer, and note which answers would be stale."""
+        """Note that what any node can do next depends on a call or an answer, and which answers would be stale."""
         self.calls |= bit
         self.views = [view | bit for view in self.views]
         for other in list(self._facts):
