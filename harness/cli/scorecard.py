@@ -25,7 +25,7 @@ from node.wording import count
 @verb()
 @algorithm_parameter(many=True)
 @click.option("--only", metavar="PART", help="Only scenarios with PART in their name.")
-@workers_option(2, 4, "How many runs at a time.")
+@workers_option(4, 8, "How many runs at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
 @click.pass_obj
