@@ -37,6 +37,7 @@ HOMES = {
         "harness/bench/floor.py",
         "cluster/control.py",
         "harness/network/proxy.py",
+        "harness/runs/passers_by.py",
     },
     "psutil": {"cluster/processes.py"},
     "starlette": {"harness/page/safety.py", "harness/page/server.py"},

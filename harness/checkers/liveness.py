@@ -8,7 +8,7 @@ from typing import Final
 
 from harness.checkers.evidence import RunEvidence, was_answered
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
-from harness.records.history import API
+from harness.records.history import API, GIVEN_UP
 from harness.records.jsonable import shown
 from node.wording import count
 
@@ -36,9 +36,11 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
                 continue
             # A client that stays at one node, or that loses messages by itself, is owed no answer. A call of the API that takes
             # several steps has no time of its own either, but must end.
-            if invoke.timeout_s is None and (operation.outcome == "fail" or not invoke.process.startswith(API)):
-                continue
             error = (completion and completion.error) or ""
+            if invoke.timeout_s is None and (
+                operation.outcome == "fail" or error == GIVEN_UP or not invoke.process.startswith(API)
+            ):
+                continue
             # A call that its client could not send in time has waited for an answer as one that was sent.
             waited = operation.outcome != "fail" or error.startswith("not_sent:")
             if waited and run.allowance_s(invoke.time, invoke.time + int(within_s * 1e9)) > within_s * _SPARE:

@@ -12,6 +12,7 @@ What must hold
 2. Along the holds, tokens rise.
 3. A resource that refuses every token below the highest it has seen never refuses a process that must hold the lock, and never
    accepts a use from a process whose successor it has heard from.
+4. What `keepers.py` says of keepers of locks, and of acquires that were given up.
 
 To judge 1 and 2, each hold becomes a process of its own, with a release of unknown outcome that begins where the hold may have
 ended. `lock_holds.py` decides these calls, with its proof.
@@ -24,6 +25,7 @@ from typing import Any
 
 from harness.checkers.certificate import Clock, Contradiction, sentence_of
 from harness.checkers.evidence import RunEvidence
+from harness.checkers.keepers import left_behind, sure_for_too_long
 from harness.checkers.lock_holds import check_lock_holds
 from harness.checkers.sequential_model import ObjectCall
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
@@ -76,6 +78,8 @@ def exclusion(run: RunEvidence) -> Verdict:
             if operation.f == "use":
                 refused += operation.outcome == "fail"
                 found.extend(_wrong_uses(run, operation, by_lock.get(operation.key, [])))
+        found.extend(sure_for_too_long(run, "holds"))
+        found.extend(left_behind(run))
     if found:
         return invalid(*found)
     total = sum(map(len, by_lock.values()))

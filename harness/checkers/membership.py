@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from harness.checkers.evidence import RunEvidence
+from harness.checkers.keepers import sure_for_too_long
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.records.history import RecordedCall
 from harness.records.receipts import Timeline
@@ -33,6 +34,7 @@ def membership(run: RunEvidence) -> Verdict:
     presences = list(presences_of(run.calls, run.timeline))
     judged = 0
     with Found() as found:
+        found.extend(sure_for_too_long(run, "stays"))
         for call in run.calls:
             began, completion = call.invoke.time, call.completion
             if completion is None or call.outcome == "info":

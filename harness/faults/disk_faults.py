@@ -50,6 +50,8 @@ _DAMAGED: Final = Excuse(
 _TAKEN: Final = Excuse(Kind.DOWN, "its node may refuse to start on what it finds")
 #: `node.__main__.EXIT_DISK`, the wait status of a node whose disk has failed.
 _LOOK_EVERY_S: Final = 0.01
+#: In the evidence of a receipt: the disk has failed, and its node went on.
+WENT_ON: Final = "went on"
 #: How long a heal waits for the end of a doubt. With all nodes up it takes some hundredths of a second.
 _DOUBT_S: Final = 5.0
 
@@ -145,6 +147,8 @@ def steer_disk(
             while not has_bitten() and receipt.evidence["disk"] and time.monotonic() < until:
                 time.sleep(_LOOK_EVERY_S)
             receipt.bit = has_bitten()
+            if receipt.evidence["disk"] and not receipt.bit and faults.cluster.state(chosen) is ProcessState.UP:
+                receipt.evidence[WENT_ON] = True
             file.unlink(missing_ok=True)
             bring_up(faults, [chosen])
             receipt.end()

@@ -3,6 +3,8 @@
 `BREAKS` lists them. `broken_node.py` starts a node with one of them. Everything but the replaced part is shipped code.
 """
 
+import errno
+import os
 from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
@@ -115,6 +117,26 @@ class TheQueueLeaks(Transport):
             super().send(to, payload)
 
 
+class GoneClientsKill(Transport):
+    """A reply to a client that has gone ends the node."""
+
+    def send_back(self, route: Route, payload: bytes) -> None:
+        dropped = self.dropped
+        super().send_back(route, payload)
+        if self.dropped > dropped:
+            raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+
+
+class DamagedFramesKill(Codec):
+    """A frame that does not decode ends the node as an error of the system does."""
+
+    def decode(self, frame: bytes) -> Envelope:
+        try:
+            return super().decode(frame)
+        except Malformed as error:
+            raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG)) from error
+
+
 class MalformedFramesKill(Codec):
     """A frame that does not decode ends the node."""
 
@@ -181,6 +203,16 @@ class FailedCommitsAreIgnored(Disk):
             self._dirty.clear()
 
 
+class FailedCommitsAreRepeated(Disk):
+    """A node whose commit failed commits once more, and goes on."""
+
+    def commit(self) -> None:
+        try:
+            super().commit()
+        except DiskFailed:
+            super().commit()
+
+
 class AnOldCopyVotes(Disk):
     """A node boots on an old copy of its disk."""
 
@@ -228,12 +260,15 @@ BREAKS: Final[dict[str, Break]] = {
     "names-are-cut-short": Break(Parts(codec=NamesAreCutShort)),
     "the-queue-leaks": Break(Parts(transport=TheQueueLeaks)),
     "malformed-frames-kill": Break(Parts(codec=MalformedFramesKill)),
+    "gone-clients-kill": Break(Parts(transport=GoneClientsKill)),
+    "damaged-frames-kill": Break(Parts(codec=DamagedFramesKill)),
     "incarnations-go-back": Break(Parts(disk=IncarnationsGoBack)),
     "nothing-is-committed": Break(Parts(disk=NothingIsCommitted)),
     "a-commit-saves-one-thing": Break(Parts(disk=ACommitSavesOneThing)),
     "synchronous-normal": Break(Parts(disk=SynchronousNormal)),
     "synchronous-off": Break(Parts(disk=SynchronousOff)),
     "failed-commits-are-ignored": Break(Parts(disk=FailedCommitsAreIgnored)),
+    "failed-commits-are-repeated": Break(Parts(disk=FailedCommitsAreRepeated)),
     "a-wiped-disk-votes": Break(Parts(disk=ForgivingDisk)),
     "an-old-copy-votes": Break(Parts(disk=AnOldCopyVotes)),
     "checksums-are-not-checked": Break(Parts(disk=ChecksumsAreNotChecked)),

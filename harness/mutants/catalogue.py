@@ -216,6 +216,7 @@ MUTANTS: Final = (
     _node("synchronous-normal", (), "a commit that is not synced", of_any.POWER_CUT),
     _node("synchronous-off", (), "a commit that is not synced", of_any.POWER_CUT),
     _node("failed-commits-are-ignored", (), "an error of fsync is ignored", of_any.A_SYNC_FAILS, "leader"),
+    _node("failed-commits-are-repeated", (), "an fsync that failed is repeated", of_any.A_DISK_FAILS),
     _node("a-wiped-disk-votes", (7,), "", of_any.A_WIPED_DISK),
     _node("an-old-copy-votes", (7,), "", of_any.AN_OLD_COPY),
     _node("checksums-are-not-checked", (21,), "", of_any.A_FLIPPED_BIT),
@@ -228,6 +229,8 @@ MUTANTS: Final = (
     _node("no-messages-to-oneself", (23,), "", of_any.ONE_BACK_ONE_AWAY),
     _node("timers-never-fire", (23,), "", of_any.ONE_ACCEPT_LOST),
     _node("malformed-frames-kill", (), "a malformed frame ends its receiver", of_any.NOISE),
+    _node("gone-clients-kill", (), "a reply to a client that has gone ends its node", of_any.GONE_BEFORE_THE_ANSWER),
+    _node("damaged-frames-kill", (), "a malformed frame ends its receiver, as an error of the system", of_any.NOISE),
     # The replicated log, on real processes.
     _log("log-accepts-in-memory", "AcceptsInMemory", (6,), "", of_logs.EVERYBODY_KILLED),
     _log("commit-runs-ahead-of-the-log", "CommitRunsAheadOfTheLog", (13,), "", of_logs.EVERYBODY_KILLED),

@@ -21,7 +21,7 @@ from node.contract import NodeId
 from node.frames import CommandFrame
 
 
-class _MixedWith(MixedWorkload):
+class MixedWith(MixedWorkload):
     """The workload "mixed" with other clients of the API."""
 
     blocking_class: ClassVar[type[LogClient]] = LogClient
@@ -41,7 +41,7 @@ def _not_renewed(lease: Lease) -> Steps[bool]:
     yield
 
 
-class RenewalsStop(_MixedWith):
+class RenewalsStop(MixedWith):
     """The keeper of a lock takes its lease for renewed, and sends nothing."""
 
     class _Blocking(LogClient):
@@ -75,7 +75,7 @@ class _RenumberingPipeline(Pipeline):
         yield from super().outgoing(now)
 
 
-class RetriesAreNumberedAnew(_MixedWith):
+class RetriesAreNumberedAnew(MixedWith):
     """A frame that is sent again gets a number of its own, so the log takes it for another one."""
 
     class _Blocking(LogClient):
@@ -114,7 +114,7 @@ def _shortened(stream: Any) -> Any:
         return
 
 
-class PagesSkipAKey(_MixedWith):
+class PagesSkipAKey(MixedWith):
     """The iterator over a range, or over changes, leaves out the last one of a page."""
 
     class _Blocking(LogClient):

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Final
 
 from cluster.errors import BootFailed
@@ -26,6 +27,7 @@ from harness.faults.power_loss_vfs import FAIL_SYNC, SLOW_SYNC, SPEC
 from harness.network.rules import Drop, Duplicate, Pass
 from harness.records.links import CLIENT, Link
 from harness.runs.experiment import Experiment
+from harness.runs.passers_by import PassersBy
 from node.contract import NodeId
 from node.storage.disk import FILE_NAME
 
@@ -34,6 +36,8 @@ SHORT_TIMEOUT_S: Final = 0.6
 #: The timeout of a call that shipped code answers, and that a break may leave without an answer.
 ANSWER_TIMEOUT_S: Final = 2.0
 _POLL_INTERVAL_S: Final = 0.002
+#: How many clients ask at most, and are gone before the answer.
+_VISITS_MAX: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,19 @@ def noise(run: Experiment) -> None:
     run.propose("other", "red", at="n2", timeout_s=ANSWER_TIMEOUT_S)
 
 
+def gone_before_the_answer(run: Experiment) -> None:
+    """Clients ask nodes and are gone before the answer, until three were dropped; then blue is proposed at n1."""
+    passers_by, before = PassersBy(run.cluster, Random(run.seed)), _dropped(run)
+    while passers_by.visits < _VISITS_MAX and _dropped(run) < before + 3:
+        passers_by.come_by(float(passers_by.visits))
+        time.sleep(_POLL_INTERVAL_S)
+    run.propose("colour", "blue", at="n1", timeout_s=ANSWER_TIMEOUT_S)
+
+
+def _dropped(run: Experiment) -> int:
+    return sum(status["dropped"] for status in run.cluster.status(0.2).values())
+
+
 # --- disks ----------------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +242,13 @@ def a_sync_fails(run: Experiment) -> None:
     run.faults.restart("n1")
     receipt.end()
     run.settle(call)
+    run.query("colour", at="n3")
+
+
+def a_disk_fails(run: Experiment) -> None:
+    """The next sync of n1 fails while blue is proposed at n2; n1 is restarted."""
+    with run.inject("fail-sync", node="n1", nth=1):
+        run.propose("colour", "blue", at="n2", timeout_s=5.0)
     run.query("colour", at="n3")
 
 
@@ -303,11 +327,13 @@ TWO_NAMES: Final = ProcessScript("two-names", two_names, breaks=False)
 TWO_ANSWERS_IN_A_TURN: Final = ProcessScript("two-answers-in-a-turn", two_answers_in_a_turn)
 A_LOST_ANSWER: Final = ProcessScript("a-lost-answer", a_lost_answer)
 NOISE: Final = ProcessScript("noise", noise)
+GONE_BEFORE_THE_ANSWER: Final = ProcessScript("gone-before-the-answer", gone_before_the_answer, breaks=False)
 POWER_CUT_AFTER_THE_ANSWER: Final = ProcessScript("power-cut-after-the-answer", power_cut_after_the_answer, vfs=SPEC)
 POWER_CUT_AFTER_THE_ACCEPTANCE: Final = ProcessScript(
     "power-cut-after-the-acceptance", power_cut_after_the_acceptance, vfs=SPEC
 )
 A_SYNC_FAILS: Final = ProcessScript("a-sync-fails", a_sync_fails, vfs=SPEC)
+A_DISK_FAILS: Final = ProcessScript("a-disk-fails", a_disk_fails, vfs=SPEC)
 A_WIPED_DISK: Final = ProcessScript("a-wiped-disk", a_wiped_disk)
 AN_OLD_COPY: Final = ProcessScript("an-old-copy", an_old_copy)
 A_FLIPPED_BIT: Final = ProcessScript("a-flipped-bit", a_flipped_bit)

@@ -37,6 +37,8 @@ CallOutcome = Literal["ok", "fail", "info"]
 EVENT_TYPES: Final = ("invoke", "ok", "fail", "info")
 #: What the names of the processes begin with that call the API as people do.
 API: Final = "api"
+#: The reason that stands with a call that its caller has given up: it was owed no answer.
+GIVEN_UP: Final = "its caller gave it up"
 #: The operations. `harness/checkers/models.py` defines what each model makes of them.
 FUNCTIONS: Final = (
     "propose",

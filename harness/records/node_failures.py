@@ -1,9 +1,11 @@
 """Finds in the nodes' logs which nodes failed by themselves: an exception in the algorithm, or a broken contract.
 
-An error of the machine (memory, descriptors, a disk) is not such a failure: those are faults of the catalogue.
+A want of the machine (memory, descriptors, space) is not such a failure, whatever process has used it up. Any other error of the
+system is one, such as that of a node that cannot bear that its client has gone.
 """
 
-import builtins
+import errno
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +16,8 @@ from node.__main__ import FAILED
 from node.contract import NodeId
 
 _END: Final = re.compile(r"\S+ \S+ CRITICAL (?P<what>.*)")
+#: How the system words that it lacks something.
+_WANTS: Final = tuple(map(os.strerror, (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC)))
 
 
 def failures(logs: Mapping[NodeId, Path]) -> list[str]:
@@ -40,12 +44,11 @@ def _failures_in(lines: Iterable[str]) -> Iterator[str]:
         if line.endswith(f" ERROR {FAILED}"):
             failed = True
         elif failed and (end := _END.match(line)):
-            if not _is_machine_error(end["what"]):
+            if not _is_want(end["what"]):
                 yield end["what"]
             failed = False
 
 
-def _is_machine_error(what: str) -> bool:
+def _is_want(what: str) -> bool:
     kind = what.partition(":")[0].rpartition(".")[2]
-    found = getattr(builtins, kind, None)
-    return kind == "ZMQError" or (isinstance(found, type) and issubclass(found, OSError | MemoryError))
+    return kind == "MemoryError" or any(text in what for text in _WANTS)

@@ -40,7 +40,13 @@ from harness.records.results import RecordedVerdict, RunResults
 from harness.records.run_files import RunFiles
 from harness.records.sparse import make_sparse
 from harness.runs.machine_watch import MachineWatch
-from harness.runs.node_evidence import read_disks, replica_statuses, silent_nodes, unexplained_failures
+from harness.runs.node_evidence import (
+    nodes_that_went_on,
+    read_disks,
+    replica_statuses,
+    silent_nodes,
+    unexplained_failures,
+)
 from harness.runs.run_clients import RunClients
 from harness.systems.traced_node import traced
 from node.algorithms import load_algorithm
@@ -300,7 +306,8 @@ class Experiment(RunClients):
 
         Call `look_for_silent_nodes` before, so that it finds endless loops.
         """
-        return unexplained_failures(self.spec, self.faults.receipts, self._silent)
+        receipts = self.faults.receipts
+        return [*unexplained_failures(self.spec, receipts, self._silent), *nodes_that_went_on(receipts)]
 
     def ended_from_outside(self) -> list[str]:
         """Return a line for each node that another program has killed or suspended. Call it before the run's end."""

@@ -8,6 +8,7 @@ from cluster.cluster import Cluster
 from cluster.processes import ProcessState
 from cluster.spec import Spec
 from harness.faults.catalogue import catalogue
+from harness.faults.disk_faults import WENT_ON
 from harness.records.node_failures import failures
 from harness.records.receipts import Receipt
 from node.contract import NodeId
@@ -68,6 +69,16 @@ def unexplained_failures(spec: Spec, receipts: Iterable[Receipt], silent: Sequen
     excused = {node for receipt in receipts if may_fail_its_nodes(receipt.fault) for node in receipt.nodes_down}
     found = failures({node: spec.log(node) for node in spec.known_nodes() if node not in excused})
     return [*found, *(line for line in silent if line.partition(" ")[0] not in excused)]
+
+
+def nodes_that_went_on(receipts: Iterable[Receipt]) -> list[str]:
+    """Return a line for each node that went on after its disk had failed: what it had not saved may be lost."""
+    return [
+        f"{node} went on after its disk had failed ({receipt.fault}), and a commit that fails is final"
+        for receipt in receipts
+        if receipt.evidence.get(WENT_ON)
+        for node in receipt.nodes_down
+    ]
 
 
 def may_fail_its_nodes(fault: str) -> bool:

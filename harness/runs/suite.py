@@ -48,6 +48,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 from cluster.processes import ProcessState
@@ -69,6 +70,7 @@ from harness.faults.log_traits import log_traits
 from harness.faults.target import bring_up_those_that_can
 from harness.runs.leading_round import let_each_lead
 from harness.runs.nemesis import Nemesis, StepOutcome
+from harness.runs.passers_by import PassersBy
 from harness.runs.plan import Plan
 from harness.runs.progress import ShowLine, show_nothing
 from harness.runs.run_of_plan import Run, begin, run_of
@@ -136,7 +138,8 @@ def run_plan(
         nemesis = Nemesis(run, plan, show)
         nemesis.start()
         try:
-            WorkloadClients(run, clients, nemesis.is_busy, stop_early).work()
+            own = None if isinstance(run, SystemRun) else PassersBy(run.cluster, Random(f"passers-by/{plan.seed}"))
+            WorkloadClients(run, clients, nemesis.is_busy, stop_early, own).work()
         finally:
             nemesis.stop()
         run.network.heal()

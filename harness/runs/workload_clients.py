@@ -8,20 +8,24 @@ from typing import Final, cast
 from cluster.clients.outcomes import Ok
 from harness.records.jsonable import canonical
 from harness.runs.nemesis import BITE_S
+from harness.runs.passers_by import PassersBy
 from harness.runs.run_of_plan import Run, begin
 from harness.workloads.planned_call import PlannedCall
 from harness.workloads.workload import Callers, CallUnderWay, Workload
 
 #: How long the loop rests between two polls, in seconds. An answer may be stamped late by as much.
 REST_S: Final = 0.002
+#: How long to wait for calls that are open, in seconds: several times as long as any call may take.
+_ENDS_S: Final = 20.0
 #: The calls whose answers never change once there is a value. Those of keys do.
 _SET_ONCE: Final = ("propose", "query")
 
 
 def settle(run: Run, calls: Iterable[CallUnderWay]) -> None:
-    """Wait for the outcomes of calls. Each call has one at its deadline at the latest."""
+    """Wait for the outcomes of calls. Each call has one at its deadline at the latest: one that never ends stays open."""
+    until_s = time.monotonic() + _ENDS_S
     for call in calls:
-        while call.outcome is None:
+        while call.outcome is None and time.monotonic() < until_s:
             run.poll()
             run.machine.rest(REST_S)
 
@@ -29,8 +33,15 @@ def settle(run: Run, calls: Iterable[CallUnderWay]) -> None:
 class WorkloadClients:
     """The workload's clients. Each has a call open, or pauses."""
 
-    def __init__(self, run: Run, clients: Workload, nemesis_is_busy: Callable[[], bool], stop_early: bool) -> None:
-        self._run, self._clients = run, clients
+    def __init__(
+        self,
+        run: Run,
+        clients: Workload,
+        nemesis_is_busy: Callable[[], bool],
+        stop_early: bool,
+        passers_by: PassersBy | None = None,
+    ) -> None:
+        self._run, self._clients, self._passers_by = run, clients, passers_by
         self._nemesis_is_busy, self._stop_early = nemesis_is_busy, stop_early
         self._started = time.monotonic()
         self._open: dict[int, tuple[PlannedCall, CallUnderWay]] = {}
@@ -52,6 +63,8 @@ class WorkloadClients:
         """Begin the calls whose time has come, and take in answers. Returns whether one contradicts another. Does not wait."""
         now_s = time.monotonic() - self._started
         self._begin(now_s)
+        if self._passers_by is not None:
+            self._passers_by.come_by(now_s)
         self._run.poll()
         return self._end(now_s)
 

@@ -17,7 +17,7 @@ from cluster.clients.async_client import AsyncLogClient
 from cluster.clients.log_client import LogClient
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from cluster.errors import CommandRefused, ConsensusError, Refused
-from harness.records.history import API
+from harness.records.history import API, GIVEN_UP
 from harness.records.history_recorder import HistoryRecorder
 from harness.workloads.planned_call import PlannedCall
 from harness.workloads.public_calls import AsyncCaller, BlockingCaller
@@ -147,7 +147,10 @@ class ApiCalls:
         event = self._invoke(client, call)
         outcome: Outcome = NotKnown("the run ended before an answer came")
         try:
-            outcome = Ok(await caller.do(call))
+            async with asyncio.timeout(call.gives_up_s or None):
+                outcome = Ok(await caller.do(call))
+        except TimeoutError:
+            outcome = NotKnown(GIVEN_UP)
         except ConsensusError as error:
             outcome = _outcome_of(error)
         finally:

@@ -42,6 +42,7 @@ class MembersWorkload(LogWorkload):
     def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float, clients: int | None = None) -> None:
         super().__init__(nodes, seed, time_s, clients)
         self._participants = [_Participant(number) for number in range(self.clients)]
+        self._seed = seed
 
     @property
     def judges(self) -> dict[str, Checker]:
@@ -75,7 +76,8 @@ class MembersWorkload(LogWorkload):
         name = f"{self.name[0]}{one.number}-{one.joined}"
         details = {"of": one.number, "time": one.joined} if rng.random() < 0.5 else None
         value = {"group": self.GROUP, "details": details, "lease_s": self.LEASE_S}
-        return PlannedCall("join", name, value, kept=one.kept)
+        late = f"late/{self._seed}/{name}" if one.kept and one.joined % 2 else ""
+        return PlannedCall("join", name, value, kept=one.kept, late=late)
 
     def _look(self, rng: Random, one: _Participant) -> PlannedCall:
         """Return a question: a view, or what has followed the last one."""

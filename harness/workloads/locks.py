@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, ClassVar, Final
 
 from cluster.clients.operation import Operation
-from cluster.clients.operations import Place, lock_acquire, lock_release, lock_renew, lock_try
+from cluster.clients.operations import Place, lock_acquire, lock_holder, lock_release, lock_renew, lock_try
 from cluster.clients.outcomes import NotDone, Ok
 from cluster.errors import CommandRefused
 from harness.checkers.evidence import Checker
@@ -80,12 +80,15 @@ class LockWorkload(Workload):
     needs_log = True
     LEASE_S: Final = 0.6
     _LEAST_LEASE_S: Final = 0.1
+    #: Longer than the rounds of last calls take on a slow machine, and within every `lease_ms_max` that is drawn.
+    _LONG_LEASE_S: Final = 5.0
     _LOCKS: Final = 3
     _STALL_PROBABILITY: Final = 0.2
 
     def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float, clients: int | None = None) -> None:
         super().__init__(nodes, seed, time_s, clients)
         self._holders = [_LockClient(f"h{number}") for number in range(self.clients)]
+        self._seed = seed
         self._resource = FencedResource()
 
     @property
@@ -126,7 +129,8 @@ class LockWorkload(Workload):
             holder.tries += 1
             holder.owner, holder.lock = f"{holder.name}-{holder.tries}", f"l{rng.randrange(self._LOCKS)}"
             value = {"owner": holder.owner, "lease_s": self.LEASE_S, "waits": False}
-            return PlannedCall("acquire", holder.lock, value, wait_s=rng.uniform(0.2, 1.0), kept=True)
+            late = f"late/{self._seed}/{holder.owner}" if holder.tries % 2 else ""
+            return PlannedCall("acquire", holder.lock, value, wait_s=rng.uniform(0.2, 1.0), kept=True, late=late)
         if holder.lets_go or (holder.uses > 3 and rng.random() < 0.12):
             return PlannedCall("release", holder.lock, {"token": holder.token}, kept=True)
         if rng.random() < 0.5:
@@ -153,10 +157,29 @@ class LockWorkload(Workload):
                 for number in range(self._LOCKS)
             ),
             PlannedCall("acquire", "l-last", first, timeout_s=ANSWER_AFTER_HEAL_S),
+            PlannedCall(
+                "acquire",
+                "l-given-up",
+                {"owner": "last-held", "lease_s": self._LONG_LEASE_S, "waits": True},
+                timeout_s=ANSWER_AFTER_HEAL_S,
+            ),
         )
         # Nobody else asks for this lock, so a second hold follows the first one, also where no other lock was free in a run.
         then = {"owner": "last-then", "lease_s": self.LEASE_S, "waits": False}
-        yield (PlannedCall("acquire", "l-last", then, wait_s=ANSWER_AFTER_HEAL_S, kept=True),)
+        yield (
+            PlannedCall("acquire", "l-last", then, wait_s=ANSWER_AFTER_HEAL_S, kept=True),
+            # A client that does not wait for its turn: see `harness/checkers/keepers.py`.
+            PlannedCall(
+                "acquire",
+                "l-given-up",
+                {"owner": "last-given-up", "lease_s": self._LONG_LEASE_S, "waits": False},
+                wait_s=ANSWER_AFTER_HEAL_S,
+                kept=True,
+                client=next(client for client in range(self.clients) if (self.first + client) % 2),
+                gives_up_s=self.LEASE_S / 6,
+            ),
+        )
+        yield (PlannedCall("holder", "l-given-up", timeout_s=ANSWER_AFTER_HEAL_S),)
 
     def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
         value: Any = call.value
@@ -172,6 +195,8 @@ class LockWorkload(Workload):
                 operation = lock_renew(call.key, value["token"])
             case "release":
                 operation = lock_release(call.key, value["token"])
+            case "holder":
+                operation = replace(lock_holder(call.key), decode=lambda answer: answer)
             case _:
                 return self._use(callers, client, call)
         number, repeats = self.first + client, self.repeats(client)

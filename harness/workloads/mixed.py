@@ -88,5 +88,7 @@ class MixedWorkload(Workload):
     @staticmethod
     def _last_rounds(part: Workload) -> Iterator[tuple[PlannedCall, ...]]:
         for calls in part.final_calls():
-            clients = range(part.first, part.first + part.clients)
-            yield tuple(replace(call, client=clients[number % len(clients)]) for number, call in enumerate(calls))
+            yield tuple(
+                replace(call, client=part.first + (number % part.clients if call.client is None else call.client))
+                for number, call in enumerate(calls)
+            )

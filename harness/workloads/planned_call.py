@@ -13,7 +13,8 @@ class PlannedCall:
     with the call. `node` is the node to ask, or None for any. `timeout_s` is how long the client waits, in seconds.
     `wait_s` is how long a call waits for a change, or in a queue, in
     seconds. `kept` says that a keeper of the client's renews the lease that the call begins. `client` is the client that makes
-    a final call; None: any.
+    a final call; None: any. `late` is the seed of what a keeper hears late (`late_keepers.py`); empty: nothing. A client
+    of asyncio gives the call up after `gives_up_s` seconds; 0: it waits.
     """
 
     f: str
@@ -24,3 +25,5 @@ class PlannedCall:
     wait_s: float = 0.0
     kept: bool = False
     client: int | None = None
+    late: str = ""
+    gives_up_s: float = 0.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from cluster.clients.group_operations import ASSIGNMENT, MEMBERS, GroupOperations, Share, TaskOwners, View
 from cluster.clients.kv_operations import KeyChanges
@@ -27,6 +27,8 @@ from cluster.clients.operations import (
     task_remove,
 )
 from cluster.errors import ConsensusError, LeaseLost, Unknown
+from harness.workloads.given_up import GIVEN_UP_BESIDE, one_given_up
+from harness.workloads.late_keepers import AsyncLateLink, LateLink
 from harness.workloads.planned_call import PlannedCall
 
 # --- answers as the history records them ----------------------------------------------------------------------------
@@ -136,25 +138,41 @@ def _group_of(client: Any, call: PlannedCall) -> Any:
 class _Caller:
     """What a caller keeps between calls: locks and memberships, by their names."""
 
+    link_class: ClassVar[type[LateLink | AsyncLateLink]]
+
     def __init__(self, client: Any) -> None:
         self.client = client
         self.kept: dict[str, Any] = {}
         self._next: Any = None
+        self._link: Any = None  # of what is kept: at most one thing at a time
 
     def prepared(self, call: PlannedCall) -> PlannedCall:
         """Return the call as it is to be recorded: a lock that is kept names its owner itself."""
         value: Any = call.value
         if call.f == "acquire":
             self._next = self.client.lock(call.key, value["lease_s"], call.wait_s, value["owner"])
+            self._connect(call)
             return replace(call, value={**value, "owner": self._next.owner})
         if call.f == "join" and call.kept:
             self._next = _group_of(self.client, call).joined(call.key, value["details"], value["lease_s"])
+            self._connect(call)
         return call
 
-    def _is_sure(self, call: PlannedCall) -> None:
-        """Return if a keeper is sure of its lease. Raises Unknown if not."""
+    def _connect(self, call: PlannedCall) -> None:
+        """Put a link between a keeper and the client, if some of what it hears is to be late."""
+        value: Any = call.value
+        self._link = None
+        if call.late:
+            self._next._client = self._link = self.link_class(self.client, call.late, value["lease_s"])
+
+    def _is_sure(self, call: PlannedCall) -> int | None:
+        """Return how long a keeper may be sure of its lease, in milliseconds; None: unknown. Raises Unknown if it is not sure."""
+        left_ms: int | None = (
+            None if self._link is None else self._link.left_ms
+        )  # first: by then the keeper has less time left
         if call.key not in self.kept or self.kept[call.key].lost:
             raise Unknown("the lease is lost, or may be")
+        return left_ms
 
     def _begun(self, call: PlannedCall) -> Any:
         self.kept[call.key] = self._next
@@ -163,6 +181,8 @@ class _Caller:
 
 class BlockingCaller(_Caller):
     """A caller of the blocking client."""
+
+    link_class = LateLink
 
     def do(self, call: PlannedCall) -> Any:
         """Make the call, and return its answer as plain data. Raises what the API raises."""
@@ -179,7 +199,7 @@ class BlockingCaller(_Caller):
                 with _losses():
                     self.kept.pop(call.key).stop()
             case "holds" | "stays":
-                self._is_sure(call)
+                answer = self._is_sure(call)
             case "range":
                 answer = list(self.client.kv.range(call.key, timeout_s=call.timeout_s))
             case "watch":
@@ -201,7 +221,10 @@ class BlockingCaller(_Caller):
 
 
 class AsyncCaller(_Caller):
-    """A caller of the asyncio client. It follows changes by iterators."""
+    """A caller of the asyncio client. It follows changes by iterators, and gives calls up beside those that it makes."""
+
+    link_class = AsyncLateLink
+    _calls = 0
 
     async def do(self, call: PlannedCall) -> Any:
         """Make the call, and return its answer as plain data. Raises what the API raises."""
@@ -218,7 +241,7 @@ class AsyncCaller(_Caller):
                 with _losses():
                     await self.kept.pop(call.key).stop()
             case "holds" | "stays":
-                self._is_sure(call)
+                answer = self._is_sure(call)
             case "range":
                 answer = [entry async for entry in self.client.kv.range(call.key, timeout_s=call.timeout_s)]
             case "watch":
@@ -229,7 +252,12 @@ class AsyncCaller(_Caller):
             case _:
                 method = _method_of(self.client, call)
                 assert method is not None, f"no method serves a {call.f}"
-                answer = await method()
+                self._calls += 1
+                if call.f in GIVEN_UP_BESIDE and self._calls % 2:
+                    async with one_given_up(self.client, call.f, self._calls // 2):
+                        answer = await method()
+                else:
+                    answer = await method()
         return answer
 
 

@@ -72,6 +72,11 @@ def test_what_the_machine_denied_is_no_mistake_of_the_author(tmp_path: Path) -> 
     text = "".join(f"2026 1 ERROR the algorithm or the node failed\n{trace}x\n2026 1 CRITICAL {end}\n" for end in ends)
     log.write_text(text)
     assert failures({"n1": log, "n2": tmp_path / "none"}) == []
+    log.write_text(text.replace("Too many open files", "Host unreachable"))
+    assert [failure.partition("failed: ")[2].partition("; ")[0] for failure in failures({"n1": log})] == [
+        "OSError: [Errno 24] Host unreachable",
+        "zmq.error.ZMQError: Host unreachable",
+    ]
     log.write_text(2 * text.replace("MemoryError: ", "KeyError: 'x' (in propose, mine.py, line 7)"))
     assert failures({"n1": log}) == [
         "n1 failed 2 times: KeyError: 'x' (in propose, mine.py, line 7); the traceback is in its log, logs/n1.log"
