@@ -31,9 +31,10 @@ def left_behind(run: RunEvidence) -> Iterator[str]:
     """Yield a sentence for each lock in whose queue an acquire that was given up still has a place."""
     acquires = [call for call in run.calls if call.f == "acquire"]
     for question in run.calls:
-        if question.f != "holder" or question.outcome != "ok" or question.answer is None:
+        answer: Any = question.answer
+        if question.f != "holder" or answer is None:
             continue
-        owner, _, waiting = question.answer
+        owner, _, waiting = answer
         others = [call for call in acquires if call.key == question.key and call.invoke.index < question.invoke.index]
         gone = [call for call in others if was_given_up(call) and _ended_index(call) < question.invoke.index]
         if any(_owner(call) == owner for call in gone) or (gone and waiting > len(others) - len(gone) - 1):

@@ -38,6 +38,8 @@ def consensus(root: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
         ("undecided-without-proof", "no decoherence"),
         ("nothing-is-committed", "durability"),
         ("answers-are-crossed", "coherence"),
+        ("gone-clients-kill", "contract"),
+        ("failed-commits-are-repeated", "contract"),
     ],
 )
 def test_a_mutant_is_caught_and_the_shipped_code_is_not(tmp_path: Path, name: str, by: str) -> None:

@@ -10,6 +10,7 @@ from harness.checkers.verdict import VerdictStatus
 from harness.mutants import unasked, unasked_restores
 from harness.mutants.clients import BROKEN_CLIENTS
 from harness.mutants.unasked import UNASKED
+from harness.mutants.unasked_clients import UNASKED_CLIENTS
 from harness.mutants.unasked_faults import UNASKED_FAULTS
 from harness.mutants.unasked_restores import UNASKED_RESTORES
 from harness.mutants.unasked_simulated import UNASKED_SIMULATED, AskTimerLost, FetchTimerLost
@@ -99,7 +100,8 @@ def test_what_is_restored_and_who_is_asked_while_another_leads_show_it(
 
 def test_there_are_two_of_each_kind_and_the_readme_has_them() -> None:
     readme = (Path(mutants.__file__).parent / "README.md").read_text()
-    assert {len(kind) for kind in UNASKED.values()} == {2}
+    assert {len(kind) for kinds in (UNASKED, UNASKED_CLIENTS) for kind in kinds.values()} == {2}
     assert all(f"`{broken.__name__}`" in readme for broken in BROKEN_CLIENTS)
+    assert all(f"`{broken.__name__}`" in readme for kind in UNASKED_CLIENTS.values() for broken in kind)
     for kinds in (UNASKED, UNASKED_FAULTS, UNASKED_RESTORES, UNASKED_SIMULATED, UNASKED_STATES):
         assert all(f"`{broken.__name__}`" in readme for kind in kinds.values() for broken in kind)
