@@ -36,7 +36,8 @@ Refused, without a change: "held"; "not_held", the lock has no holder; "stale_to
 """
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Self
 
 from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
@@ -60,6 +61,11 @@ class Claim:
     due_ms: int
     token: int = 0
     resumed: int = 0
+
+
+_claim_fields = attrgetter(
+    *Claim.__slots__
+)  # a tuple, as of `astuple`, which copies each field, and takes sixty times as long
 
 
 class LocksMachine(Machine):
@@ -241,7 +247,7 @@ class LocksMachine(Machine):
     # --- snapshots --------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Plain:
-        return [self.tickets, self.tokens, [list(astuple(claim)) for claim in self.claims.values()]]
+        return [self.tickets, self.tokens, [list(_claim_fields(claim)) for claim in self.claims.values()]]
 
     def restore(self, state: Plain) -> None:
         self.tickets, self.tokens, claims = state

@@ -27,8 +27,9 @@ Refused, without a change: "already_member", there is a member of this name with
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from typing import Final, Self
 
 from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
@@ -49,6 +50,9 @@ class Member:
     session: int
     lease_ms: int
     due_ms: int
+
+
+_member_fields = attrgetter(*Member.__slots__)  # `astuple` copies each field, and takes sixty times as long
 
 
 class MembersMachine(Machine):
@@ -176,7 +180,7 @@ class MembersMachine(Machine):
     # --- snapshots --------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Plain:
-        members = [list(astuple(member)) for member in self.members.values()]
+        members = [list(_member_fields(member)) for member in self.members.values()]
         return [self.view, members, [list(change) for change in self.changes]]
 
     def restore(self, state: Plain) -> None:

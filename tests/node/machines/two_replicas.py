@@ -22,14 +22,15 @@ class Replicas(Generic[M]):
         self.kind, self.tuning = machine, tuning
         self.one, self.other = machine.made_with(tuning), machine.made_with(tuning)
         self.slot = self.time_ms = 0
+        self.state = pack_unchecked(self.one.snapshot())  # of both, after the latest step
 
     def do(self, session: int, *command: Any) -> Any:
         """Apply a command to both copies. Returns the result, or raises the machine's refusal."""
-        before = self.state()
+        before = self.state
         results = [self._apply(machine, session, command) for machine in (self.one, self.other)]
         self.assert_equal(*results)
         if isinstance(results[0], Refusal):
-            assert before == self.state(), f"{command} was refused and has changed the state"
+            assert before == self.state, f"{command} was refused and has changed the state"
             raise results[0]
         return results[0]
 
@@ -42,10 +43,10 @@ class Replicas(Generic[M]):
 
     def ask(self, *question: Any) -> Any:
         """Ask both copies. Returns the answer or a `NotYet`, or raises the machine's refusal."""
-        before = self.state()
+        before = self.state
         answers = [self._query(machine, question) for machine in (self.one, self.other)]
         self.assert_equal(*answers)
-        assert before == self.state(), f"{question} has changed the state"
+        assert before == self.state, f"{question} has changed the state"
         if isinstance(answers[0], Refusal):
             raise answers[0]
         return answers[0]
@@ -82,12 +83,10 @@ class Replicas(Generic[M]):
         self.other.restore(unpack_unchecked(pack_unchecked(self.one.snapshot())))
         self.assert_equal()
 
-    def state(self) -> bytes:
-        return pack_unchecked(self.one.snapshot())
-
     def assert_equal(self, one: Any = None, other: Any = None) -> None:
         assert self._comparable(one) == self._comparable(other)
-        assert pack_unchecked(self.one.snapshot()) == pack_unchecked(self.other.snapshot())
+        self.state = pack_unchecked(self.one.snapshot())
+        assert self.state == pack_unchecked(self.other.snapshot())
 
     @staticmethod
     def _comparable(answer: Any) -> Any:
