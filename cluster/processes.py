@@ -226,7 +226,10 @@ class NodeProcess:
     def end(self) -> None:
         """Kill the process if there is one, whatever its state."""
         with contextlib.suppress(WrongState):  # it is down, perhaps since a moment ago: Ctrl-C may interrupt a kill
-            self.kill()
+            try:
+                self.kill()
+            except FaultFailed:  # it has ended by itself just before the signal
+                self.look()
 
     def _prove(self, holds: Callable[[], bool], otherwise: str) -> None:
         deadline = time.monotonic() + PROOF_S

@@ -19,3 +19,14 @@ def test_a_process_that_dies_while_it_is_to_end_is_no_mistake(tmp_path: Path) ->
     assert process.look() is ProcessState.DOWN
     assert "killed by SIGKILL" in process.ended
     process.end()
+
+
+def test_a_process_that_ends_by_itself_just_before_it_is_to_end_is_no_mistake(tmp_path: Path) -> None:
+    process = NodeProcess(create(tmp_path, nodes=1, algorithm="paxos"), "n1")
+    popen = Mock(spec=subprocess.Popen, pid=0, stdin=None)
+    popen.poll.side_effect = [None, 70]
+    popen.wait.return_value = 70
+    process._popen = popen
+    process.end()
+    assert "70" in process.ended
+    assert process.look() is ProcessState.DOWN
