@@ -26,6 +26,7 @@ LONGEST_FIRST: Final = (
     "docs/test_guides.py",
     "end_to_end/test_suite.py",
     "end_to_end/test_live_page.py",
+    "test_time_limits.py",  # waits, and leaves the processor to others
     "end_to_end/test_interrupted.py",
     "end_to_end/test_own_mistakes.py",
     "end_to_end/test_folder_by_hand.py",
