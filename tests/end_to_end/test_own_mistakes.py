@@ -10,6 +10,7 @@ from harness.cli.main import run
 from harness.records.node_failures import failures
 from harness.runs.scenarios import scenarios
 from harness.runs.scorecard import Job, ScorecardRun, broken_contracts
+from tests.impatient import IMPATIENT
 
 
 @pytest.mark.parametrize(
@@ -31,8 +32,8 @@ from harness.runs.scorecard import Job, ScorecardRun, broken_contracts
 def test_a_run_says_first_what_its_nodes_failed_of(
     name: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["test", f"tests.own_algorithms:{name}", "--faults", "drop", "--steps", "1", "--time", "0.5", "-n", "3"]
-    assert run(["--dir", str(tmp_path), *arguments]) == 1
+    plan = ["--faults", "drop", "--steps", "1", "--time", "0.5", "-n", "3", "--workload", IMPATIENT]
+    assert run(["--dir", str(tmp_path), "test", f"tests.own_algorithms:{name}", *plan]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert said.startswith("✗ contract")
     assert says in said

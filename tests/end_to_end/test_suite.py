@@ -19,6 +19,7 @@ from harness.runs.plan_generator import generate
 from harness.runs.suite import PlanResult, run_plan
 from node.algorithms.multipaxos import MultiPaxos
 from tests.end_to_end.hand import run_in_this_process
+from tests.impatient import IMPATIENT
 from tests.waiting import wait_until
 
 THREE, FIVE = node_names(3), node_names(5)
@@ -161,7 +162,7 @@ class RefusesToStartAgain(MultiPaxos):
 def test_a_node_that_refuses_to_start_again_is_judged(tmp_path: Path) -> None:
     name = f"{__name__}:{RefusesToStartAgain.__name__}"
     kill = PlanStep("kill", 0.0, 0.2, When.parse("1st Accept"), {"nodes": ["sender"]})
-    result = run_that_tests(Plan(name, THREE, 1, "register", 1.0, (kill,)), tmp_path)
+    result = run_that_tests(Plan(name, THREE, 1, IMPATIENT, 1.0, (kill,)), tmp_path)
     assert {"contract", "recovery"} <= set(result.violated), (result.verdicts, result.steps)
     assert "refused to start again" in result.verdicts["recovery"].evidence
     assert (result.folder / "results.json").exists()
