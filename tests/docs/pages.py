@@ -17,6 +17,7 @@ Rules
 """
 
 import ast
+import importlib
 import os
 import re
 import shlex
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -48,15 +49,17 @@ _FENCE: Final = re.compile(
 _ATTRIBUTE: Final = re.compile(r'([\w-]+)="([^"]*)"')
 _FILE_COMMENT: Final = re.compile(r"# ([\w/-]+\.py)(?:: the method (\w+))?\n")
 
+#: Options of a pytest that a test starts. Two plugins of other packages take more than half of its processor time, for imports.
+FEW_PLUGINS: Final = "-p no:hypothesispytest -p no:anyio"
+
 #: Verbs that are called in this process, where most cost a tenth of what a process of their own costs. The others have a process
-#: of their own: those that run a command, spread work over processes or go on until a signal, and all that load an algorithm
-#: of the page.
+#: of their own: those that run a command, spread work over processes or go on until a signal.
 # fmt: off
 _QUICK: Final = frozenset({
     "ps", "propose", "query", "put", "get", "del", "kill", "suspend", "resume", "restart", "partition", "isolate",
     "link", "links", "heal", "inject", "inspect", "logs", "runs", "report", "export", "faults", "member", "down",
     "save", "restore", "recover", "assign", "check", "explore", "flp", "figure8", "trace", "up", "test", "scorecard", "mutants",
-    "new", "tour",
+    "new", "tour", "replay",
 })
 # fmt: on
 
@@ -195,7 +198,7 @@ class Page:
 
     def _command(self, command: str) -> tuple[int, str]:
         words = shlex.split(command)
-        plain = not re.search(r"[|&;<>$`]|\w:[A-Z]", command) and words[:1] == ["consensus"]
+        plain = not re.search(r"[|&;<>$`]", command) and words[:1] == ["consensus"]
         if plain and len(words) > 1 and words[1] in _QUICK:
             return self._verb(words[1:])
         return self._shell(command)
@@ -206,6 +209,7 @@ class Page:
             warm_up()
         with (
             chdir(self.folder),
+            _modules_anew(self.folder),
             patch.dict(os.environ, {"COLUMNS": "120"}),
             redirect_stdout(printed),
             redirect_stderr(printed),
@@ -222,6 +226,7 @@ class Page:
             "COLUMNS": "120",
             "NO_COLOR": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_ADDOPTS": FEW_PLUGINS,
         }
         environment.pop("PYTEST_XDIST_WORKER", None)
         with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open for as long as a detached cluster runs
@@ -250,6 +255,21 @@ class Page:
         assert len(found) == 1, f"{block.place}: {file.name} has {len(found)} methods called {method}"
         lines[found[0].lineno - 1 : found[0].end_lineno] = [new]
         file.write_text("".join(lines))
+
+
+@contextmanager
+def _modules_anew(folder: Path) -> Iterator[None]:
+    """Have the modules of a folder imported as a process of its own would, also if a file changes twice within a second."""
+    path, writes_none = list(sys.path), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:], sys.dont_write_bytecode = path, writes_none
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+                del sys.modules[name]
 
 
 def _write(line: str) -> None:

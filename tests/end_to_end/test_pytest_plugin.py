@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS, blocks
+from tests.docs.pages import DOCS, FEW_PLUGINS, blocks
 
 FIFTEEN_LINES = """
 import pytest
@@ -40,6 +40,7 @@ def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "CONSENSUS", "PYTHONPATH"))
     }
+    environment["PYTEST_ADDOPTS"] = FEW_PLUGINS
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
