@@ -37,11 +37,13 @@ from node.algorithms import DEFAULT_LOG
 
 #: The parts of a round, in their order.
 PARTS: Final = ("alone", "server", "browser")
+#: How long a load runs before it is measured, in seconds. It is no longer than the measurement.
 _BEFORE_S: Final = 0.5
 #: The most puts in flight of the offered load. It has far fewer in flight unless the cluster does not keep up.
 _OFFERED: Final = Shape(256, 4)
 _KEYS: Final = 1_000
-#: For how long the messages of a put are counted before the offered load is chosen, in seconds, and at which rate.
+#: For how long the messages of a put are counted before the offered load is chosen, in seconds, and at which rate. It is no
+#: longer than the measurement, either.
 _TRIAL_S: Final = 1.0
 _TRIAL_PER_S: Final = 100.0
 #: Counts the frames in which the page has drawn messages: each begins by clearing its canvas.
@@ -152,6 +154,7 @@ class _Round:
 
     def __init__(self, root: Path, seconds: float, found: _Found, browser_: tuple[Any, int]) -> None:
         self._root, self._seconds, self._found = root, seconds, found
+        self._before_s = min(_BEFORE_S, seconds)
         self._browser, self._driver = browser_
         self._cluster = RunningCluster(root)
         self._closing = ExitStack()
@@ -169,7 +172,7 @@ class _Round:
         per_s = _TRIAL_PER_S
         for _ in range(2):
             before = self._passed()
-            done = self._offered(per_s, _TRIAL_S, warm_up_s=0).done
+            done = self._offered(per_s, min(_TRIAL_S, self._seconds), warm_up_s=0).done
             per_s = messages_per_s * max(done, 1) / (self._passed() - before)
         return per_s
 
@@ -189,8 +192,8 @@ class _Round:
     def _part(self, part: str, puts_per_s: float, pids: dict[str, int], opened: Any = None) -> None:
         """Measure both loads. The browser answers the main thread alone, so both run in another one."""
         pids = {"cluster": self._cluster.control.pid, **pids}
-        load = Background(lambda: self._offered(puts_per_s, self._seconds))
-        time.sleep(_BEFORE_S)
+        load = Background(lambda: self._offered(puts_per_s, self._seconds, self._before_s))
+        time.sleep(self._before_s)
         began, passed, spent = time.monotonic(), self._passed(), {who: processor_s(pid) for who, pid in pids.items()}
         frames = opened.evaluate("drawnFrames") if opened else 0
         time.sleep(self._seconds)
@@ -204,12 +207,12 @@ class _Round:
         self._found.add(f"{part}_offered_puts_per_s", figures.per_s)
         self._found.add(f"{part}_offered_p50_ms", figures.p50_ms)
         self._found.add(f"{part}_offered_p99_ms", figures.p99_ms)
-        one_by_one = Background(lambda: _one_at_a_time(self._client, self._seconds))
+        one_by_one = Background(lambda: _one_at_a_time(self._client, self._seconds, self._before_s))
         while opened and one_by_one.running:
             opened.wait_for_timeout(50)  # the driver of the browser takes in its events meanwhile
         self._found.add(f"{part}_puts_per_s", one_by_one.result())
 
-    def _offered(self, per_s: float, seconds: float, warm_up_s: float = _BEFORE_S) -> Figures:
+    def _offered(self, per_s: float, seconds: float, warm_up_s: float) -> Figures:
         addresses, begin = self._cluster.client_addresses, Tracked(_OFFERED, _KEYS).begin
         return LoadGenerator(self._where["cluster"], addresses, _OFFERED, begin, per_s=per_s).run(seconds, warm_up_s)
 
@@ -218,9 +221,9 @@ class _Round:
         return sum(link["passed"] for link in self._cluster.control.ask("links", WAIT_S))
 
 
-def _one_at_a_time(client: LogClient, seconds: float) -> float:
+def _one_at_a_time(client: LogClient, seconds: float, warm_up_s: float) -> float:
     """Return the puts per second of a client that begins a put when the last one is acknowledged."""
-    begin = time.monotonic() + _BEFORE_S
+    begin = time.monotonic() + warm_up_s
     done, now = 0, 0.0
     while (now := time.monotonic()) < begin + seconds:
         client.kv.put("key", done, WAIT_S)
