@@ -52,7 +52,7 @@ def test_a_walk_ends_at_once(tmp_path: Path, walk: str) -> None:
 
 def test_a_simulation_tells_how_far_it_came(tmp_path: Path) -> None:
     process = begin(tmp_path, "simulate", "paxos", "--seeds", "1000000", "-o", "json")
-    wait_until(lambda: sum(child.cpu_times().user > 1.0 for child in below(process)) == 2)  # both workers are at it
+    wait_until(lambda: sum(child.cpu_times().user > 0.6 for child in below(process)) == 2)  # both workers are at it
     children = below(process)
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate(timeout=WAIT_S)
@@ -63,7 +63,7 @@ def test_a_simulation_tells_how_far_it_came(tmp_path: Path) -> None:
 
 def test_an_exploration_tells_how_far_it_came(tmp_path: Path) -> None:
     process = begin(tmp_path, "explore", "paxos", "--ballots", "9", "--proposals", "3")
-    wait_until(lambda: psutil.Process(process.pid).cpu_times().user > 1.5)  # its imports take half a second
+    wait_until(lambda: psutil.Process(process.pid).cpu_times().user > 1.0)  # its imports take half a second
     os.killpg(process.pid, signal.SIGTERM)
     printed, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 143, printed

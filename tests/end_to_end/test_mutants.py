@@ -92,6 +92,8 @@ def test_a_campaign_stops_at_the_first_violation(tmp_path: Path) -> None:
         "--faults",
         "halves",
         "--stop-at-first",
+        "--workers",
+        "1",
         "-n",
         "3",
     )
