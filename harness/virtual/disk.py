@@ -62,6 +62,8 @@ class VirtualLog(MemoryLog):
         self.before_commit: _LogContents | None = None
         """The contents before the last commit, if that commit has changed them."""
 
+        self.wrong: str | None = None
+        """What a comparison with the log of a real disk has found: see `compared_log.py`."""
         self.resizes = False
         """Whether this turn writes or deletes parts of a snapshot, or shortens the log."""
 

@@ -13,6 +13,8 @@ class FaultModel:
     """The same, of the log alone: the other keys on the disk may then be ahead of the log."""
     empty_disks_vote: bool = False
     """A node whose disk was lost boots as if it were new."""
+    real_logs: bool = False
+    """Each log is compared with that of a real disk. A node behaves as without it."""
     own_messages_wait: bool = False
     """What a node sends to itself travels like any other message."""
 

@@ -50,6 +50,8 @@ _SYNC_S: Final = (0.06, 0.3, 0.5)
 _SLOW_FOR_S: Final = (0.5, 1.0, 4.0)
 #: The share of runs at whose end nothing happens for a while.
 _IDLE: Final = 0.5
+#: The share of runs whose logs are compared with those of real disks.
+_REAL_LOGS: Final = 0.25
 #: The share of runs whose sessions end after so many milliseconds of the log's time without a use.
 _SHORT_SESSIONS: Final = 0.1
 SHORT_SESSION_MS: Final = 1_500
@@ -73,6 +75,8 @@ class LogFaultSchedule(FaultSchedule):
     """In the recovery phase, each voter that is up is asked to lead, one after the other."""
     idles: bool = False
     """At the end nothing happens for a while, so every lease has to end by itself."""
+    real_logs: bool = False
+    """Each log is compared with that of a real disk."""
 
     @property
     def newcomers(self) -> tuple[NodeId, ...]:
@@ -135,6 +139,7 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
         tuning=_tuning(seed, nodes),
         others=others,
         idles=Random(f"idle/{seed}/{nodes}").random() < _IDLE,
+        real_logs=Random(f"real logs/{seed}/{nodes}").random() < _REAL_LOGS,
     )
     return _with_roles(Random(f"turns and roles/{seed}/{nodes}"), drawn, times)
 

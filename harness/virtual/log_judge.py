@@ -159,6 +159,8 @@ class LogJudge(VirtualJudge):
             return
         replica = cast(LogAlgorithm, replica)  # an `isinstance` of an abstract class takes too long for every step
         name = node.id
+        if node.disk.log.wrong is not None:
+            self._find("state", f"{name}: {node.disk.log.wrong}")
         checked = self._checked.get(name)
         if checked is None or checked.incarnation != node.incarnation:
             if checked is not None and node.incarnation < checked.incarnation:

@@ -159,6 +159,8 @@ class LogSimulation(Simulation):
         fault_model: FaultModel = SOUND,
         look_for: tuple[str, ...] = EVERYTHING,
     ) -> None:
+        if fault_schedule.real_logs and not (fault_model.disks_sync_late or fault_model.logs_sync_late):
+            fault_model = replace(fault_model, real_logs=True)
         super().__init__(algorithm, fault_schedule, fault_model, look_for)
         assert issubclass(algorithm, LogAlgorithm)
         self._algorithm = algorithm

@@ -8,6 +8,7 @@ Rules
 3. What breaks the contract raises `ContractBroken`, and an exception of an algorithm is not caught: both end a real node.
 """
 
+from harness.virtual.compared_log import ComparedLog
 from harness.virtual.core import LogCore, OwnMessagesTravelCore, VirtualCore, VirtualTimers
 from harness.virtual.disk import VirtualDisk
 from harness.virtual.fault_model import SOUND, FaultModel
@@ -54,7 +55,10 @@ class VirtualNode:
         self.reset()
 
     def _new_disk(self) -> VirtualDisk:
-        return VirtualDisk(late=self.fault_model.disks_sync_late, log_late=self.fault_model.logs_sync_late)
+        disk = VirtualDisk(late=self.fault_model.disks_sync_late, log_late=self.fault_model.logs_sync_late)
+        if self.fault_model.real_logs:
+            disk.log = ComparedLog()
+        return disk
 
     def reset(self) -> None:
         """Discard everything but the disk."""

@@ -24,7 +24,7 @@ log (`node/storage/log_store.py`) is not kept in memory; its writes are part of 
 
 import os
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Final
@@ -62,7 +62,7 @@ from node.storage.disk_contents import (
 from node.storage.doubts import DOUBTS_NAME, CommitMark, DoubtRecord, WalEnd
 from node.storage.free_space import is_full
 from node.storage.last_seen import LastSeen
-from node.storage.log_store import DiskLog, Row
+from node.storage.log_store import LOG_TABLES, DiskLog, Row
 from node.tuning import SHIPPED, Tuning
 from node.wire import pack
 
@@ -438,6 +438,21 @@ def _disk_error(directory: Path, error: apsw.Error) -> DiskError:
     return DiskFailed(
         f"{directory}: {type(error).__name__} {error}: the node stops, because it does not know what is durable"
     )
+
+
+def log_in_memory() -> tuple[DiskLog, Callable[[], None]]:
+    """Return an empty log on a database in memory, and what commits its writes: a simulator compares its own logs with it."""
+    db = apsw.Connection(":memory:")
+    db.execute(";".join(map(create_statement, LOG_TABLES)))
+    log = DiskLog(db.execute, DiskCorrupt)
+
+    def commit() -> None:
+        with db:
+            for sql, values in log.writes:
+                db.execute(sql, values)
+        log.committed()
+
+    return log, commit
 
 
 def inspect(directory: Path, *, without_the_last: bool = False) -> Contents:
