@@ -5,15 +5,19 @@ some runs each log has a **twin**: the log of a real disk (`node/storage/log_sto
 every write, commits and crashes with its log, and answers every read. An answer that differs is noted, and the judge finds it.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
-from harness.virtual.disk import VirtualLog
+from harness.virtual.disk import VirtualDisk, VirtualLog
+from harness.virtual.fault_model import FaultModel
 from node.log_contract import Record
 from node.storage.disk import log_in_memory
+from node.storage.log_store import DiskLog
 
 
 class ComparedLog(VirtualLog):
     """A log with a twin. It answers as any virtual log does."""
+
+    twin_class: ClassVar[type[DiskLog]] = DiskLog
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +25,7 @@ class ComparedLog(VirtualLog):
 
     def _begin_twin(self) -> None:
         """Make a twin that has the present contents."""
-        self._twin, self._commit_twin = log_in_memory()
+        self._twin, self._commit_twin = log_in_memory(self.twin_class)
         for record in self.records.values():
             self._twin.put(record)
         for (slot, number), data in self.parts.items():
@@ -90,3 +94,11 @@ class ComparedLog(VirtualLog):
             answer = f"{type(error).__name__}: {error}"
         if answer != own and self.wrong is None:
             self.wrong = f"the log of a real disk answers {asked} by {answer!r:.300}, and should by {own!r:.300}"
+
+
+def new_disk(fault_model: FaultModel) -> VirtualDisk:
+    """Return an empty disk of a node."""
+    disk = VirtualDisk(late=fault_model.disks_sync_late, log_late=fault_model.logs_sync_late)
+    if fault_model.real_logs:
+        disk.log = ComparedLog()
+    return disk

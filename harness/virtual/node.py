@@ -8,7 +8,7 @@ Rules
 3. What breaks the contract raises `ContractBroken`, and an exception of an algorithm is not caught: both end a real node.
 """
 
-from harness.virtual.compared_log import ComparedLog
+from harness.virtual.compared_log import new_disk
 from harness.virtual.core import LogCore, OwnMessagesTravelCore, VirtualCore, VirtualTimers
 from harness.virtual.disk import VirtualDisk
 from harness.virtual.fault_model import SOUND, FaultModel
@@ -55,10 +55,7 @@ class VirtualNode:
         self.reset()
 
     def _new_disk(self) -> VirtualDisk:
-        disk = VirtualDisk(late=self.fault_model.disks_sync_late, log_late=self.fault_model.logs_sync_late)
-        if self.fault_model.real_logs:
-            disk.log = ComparedLog()
-        return disk
+        return new_disk(self.fault_model)
 
     def reset(self) -> None:
         """Discard everything but the disk."""

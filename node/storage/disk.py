@@ -440,11 +440,11 @@ def _disk_error(directory: Path, error: apsw.Error) -> DiskError:
     )
 
 
-def log_in_memory() -> tuple[DiskLog, Callable[[], None]]:
+def log_in_memory(log_class: type[DiskLog] = DiskLog) -> tuple[DiskLog, Callable[[], None]]:
     """Return an empty log on a database in memory, and what commits its writes: a simulator compares its own logs with it."""
     db = apsw.Connection(":memory:")
     db.execute(";".join(map(create_statement, LOG_TABLES)))
-    log = DiskLog(db.execute, DiskCorrupt)
+    log = log_class(db.execute, DiskCorrupt)
 
     def commit() -> None:
         with db:
