@@ -10,21 +10,21 @@ from typing import Final
 
 from node.wording import count
 
-_CONFIDENCE: Final = 0.95
+CONFIDENCE: Final = 0.95
 #: The bug by which the power of a campaign is judged shows once in so many runs.
 _RARE: Final = 5
 #: A campaign that misses such a bug more often than this has low power.
 _MISSED_MOST: Final = 0.05
 
 
-def failing_share_at_most(failures: int, runs: int) -> float:
+def failing_share_at_most(failures: int, runs: int, confidence: float = CONFIDENCE) -> float:
     """Return the largest share of failing runs, from 0 to 1, that agrees with `failures` of `runs`, with 95 % confidence."""
     if failures >= runs:
         return 1.0
     low, high = failures / runs, 1.0
     for _ in range(60):  # halves the interval each time
         middle = (low + high) / 2
-        if _at_most(failures, runs, middle) > 1 - _CONFIDENCE:
+        if _at_most(failures, runs, middle) > 1 - confidence:
             low = middle
         else:
             high = middle

@@ -138,4 +138,7 @@ def _print(report: "MutationReport") -> None:
     fates = ", ".join(f"{number:,} {fate}" for fate, number in sorted(report.fates.items()))
     rate = f", {60 * report.tried / report.took_s:.0f} a minute" if report.tried and report.took_s else ""
     print(f"{count(len(report.outcomes), 'change')} of {report.asked:,}: {fates}")
-    print(f"score {100 * report.score:.1f} %; {report.tried:,} tried in {report.took_s:.0f} s{rate}")
+    low, high = report.interval
+    sampled = f" ({100 * low:.1f} to {100 * high:.1f} % of all {report.made:,}, with 95 % confidence)"
+    score = f"score {100 * report.score:.1f} %{sampled if report.asked < report.made else ''}"
+    print(f"{score}; {report.tried:,} tried in {report.took_s:.0f} s{rate}")

@@ -7,7 +7,8 @@ report.score                    # which part of the changes that can show has sh
 
 Theory of operation
 -------------------
-1. The seeds and the tests run once on the unchanged modules, traced line by line. So each case's lines are known.
+1. The seeds and the tests run once on the unchanged modules, traced line by line. So each case's lines are known. They are kept
+   by algorithm and by file of tests, for as long as the sources stay as they are.
 2. Each change runs in a forked process of its own, with the cases that reach it, until one of them shows it. A change that
    never ends, or that fills the memory, is shown by that.
 3. `outcomes.jsonl` has a line for each change that was tried. A change that was killed is not tried again while its module
@@ -25,13 +26,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from harness.mutation.cases import Case, LineTracer, preload, root_of_tests, run_tests, seed_cases
+from harness.checkers.confidence import failing_share_at_most
+from harness.mutation.cases import Case, LineTracer, files_of_tests, preload, root_of_tests, seed_cases, test_cases
 from harness.mutation.changes import SourceChange, changes_of
 from harness.mutation.equivalents import Equivalent, equivalent_of
 from harness.mutation.patched_module import forget, modules_of, source_of
 from harness.mutation.trial import CasePlan, Fate, Outcome, cases_for, try_change
 from harness.runs.forks import Ended, Forks
 from node.contract import BadInput
+from node.wording import count
 
 #: How many times the processor time of its cases a change may take, and how many seconds more.
 _SLOWER: Final = 5.0
@@ -41,6 +44,8 @@ _WAITING_S: Final = 120.0
 #: More memory than this, in bytes, ends a trial: a changed loop may fill it.
 _MEMORY_MAX: Final = 4 << 30
 _MEASURING_S: Final = 3600.0
+#: The confidence at each end of an interval of 95 %.
+_EACH_END: Final = 0.975
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class MutationCampaign:
     """What is changed, and what runs on each change.
 
     `seconds` of processor time is what each change gets for the simulator's seeds, and as much again for tests. `sample` is how
-    many changes are drawn from all, by `seed`; 0 is all of them.
+    many changes are drawn from all, by `seed`; 0 is all of them. See `drawn`.
     """
 
     modules: Sequence[str]
@@ -64,8 +69,9 @@ class MutationCampaign:
 
 @dataclass(slots=True)
 class MutationReport:
-    """What became of the changes that were tried, of `asked` in all."""
+    """What became of the changes that were tried, of `asked`, which are all or a sample of `made`."""
 
+    made: int
     asked: int
     outcomes: list[Outcome] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
@@ -90,11 +96,20 @@ class MutationReport:
         can_show = len(self.outcomes) - self.fates[Fate.EQUIVALENT]
         return self.fates[Fate.KILLED] / can_show if can_show else 1.0
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Between which scores that of all changes lies, with 95 % confidence, if those that were tried are a sample."""
+        killed, survived = self.fates[Fate.KILLED], len(self.survivors)
+        least = 1 - failing_share_at_most(survived, killed + survived, _EACH_END)
+        return least, failing_share_at_most(killed, killed + survived, _EACH_END)
+
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
         return {
+            "made": self.made,
             "asked": self.asked,
             "score": round(self.score, 4),
+            "interval": [round(end, 4) for end in self.interval],
             "fates": {fate.value: self.fates[fate] for fate in Fate},
             "tried": self.tried,
             "took_s": round(self.took_s, 1),
@@ -141,19 +156,18 @@ def run_mutation(
     files = {module: source_of(module) for module in modules}
     sources = {module: path.read_text() for module, path in files.items()}
     changes = [change for module in modules for change in changes_of(module, sources[module])]
-    if campaign.sample and campaign.sample < len(changes):
-        changes = sorted(
-            Random(campaign.seed).sample(changes, campaign.sample), key=lambda one: (one.module, one.start)
-        )
-    report = MutationReport(len(changes), sources=sources)
+    made = len(changes)
+    if campaign.sample:
+        changes = drawn(changes, campaign.sample, campaign.seed)
+    report = MutationReport(made, len(changes), sources=sources)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     began = time.monotonic()
     preload()
     root_of_tests(campaign.tests)
-    tree = _digest_of_tree(campaign, sources)
+    tree = _digest_of_tree(campaign, sources, campaign.tests)
     memory = _Memory(folder / "outcomes.jsonl", sources, tree)
     try:
-        cases = _measured(campaign, files, folder / f"cases-{tree}.json", say)
+        cases = _measured(campaign, files, sources, folder, say)
         if not cases:
             raise BadInput(
                 f"nothing runs {', '.join(campaign.modules)}: name an algorithm to --simulate, or --tests that pass"
@@ -167,6 +181,7 @@ def run_mutation(
             else:
                 todo.append(change)
         say(f"{len(changes)} changes, {len(todo)} of them to be tried, with {len(cases)} cases")
+        began = time.monotonic()
         for outcome in _tried(todo, cases, sources, campaign):
             memory.keep(outcome)
             report.outcomes.append(outcome)
@@ -180,45 +195,61 @@ def run_mutation(
     return report
 
 
+def drawn(changes: Sequence[SourceChange], number: int, seed: int) -> list[SourceChange]:
+    """Draw `number` changes, one of each of as many equal parts of the list. So each module has its share of them."""
+    if number >= len(changes):
+        return list(changes)
+    rng, part = Random(seed), len(changes) / number
+    return [changes[int((place + rng.random()) * part)] for place in range(number)]
+
+
 # --- what the cases reach ---------------------------------------------------------------------------------------------
 
 
 def _measured(
-    campaign: MutationCampaign, files: dict[str, Path], kept: Path, say: Callable[[str], object]
+    campaign: MutationCampaign,
+    files: dict[str, Path],
+    sources: dict[str, str],
+    folder: Path,
+    say: Callable[[str], object],
 ) -> list[Case]:
     """Return the cases with the lines that they reach, as kept from before or measured now."""
-    if kept.exists():
-        return [Case.from_json(data) for data in json.loads(kept.read_text())]
-    say("running the cases once, to see which lines each of them reaches")
 
-    def measure() -> dict[str, Any]:
+    def measure(algorithm: str, tests: str) -> dict[str, Any]:
         forget({"node", "cluster", "harness", "tests", *(module.partition(".")[0] for module in files)})
         tracer = LineTracer({module: str(path) for module, path in files.items()})
-        cases = list(seed_cases(campaign.algorithms, campaign.seeds, 4 * campaign.seconds, tracer))
-        failed = ""
-        if campaign.tests:
-            record = run_tests(campaign.tests, tracer)
-            cases, failed = cases + record.cases, record.failed
-        return {"cases": [case.to_json() for case in cases], "failed": failed}
+        if algorithm:
+            cases, failed = list(seed_cases(algorithm, campaign.seeds, 4 * campaign.seconds, tracer)), ""
+        else:
+            cases, failed = test_cases([tests], tracer)
+        return {"cases": [case.to_json() for case in cases if case.lines], "failed": failed}
 
-    result = _alone("measuring", measure)
-    if result["failed"]:
-        say(f"without any change, {result['failed']}")
-    kept.write_text(json.dumps(result["cases"]))
-    return [case for data in result["cases"] if (case := Case.from_json(data)).lines]
-
-
-def _alone(about: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    forks: Forks[str] = Forks(wall_s=_MEASURING_S, memory_max=_MEMORY_MAX)
+    groups = [(algorithm, "") for algorithm in campaign.algorithms]
+    groups += [("", file) for tests in campaign.tests for file in files_of_tests(tests)]
+    kept = {
+        group: folder / f"cases-{_digest_of_tree(campaign, sources, [group[1]] if group[1] else [], group)}.json"
+        for group in groups
+    }
+    todo = [group for group in groups if not kept[group].exists()]
+    if todo:
+        say(
+            f"running the cases once, to see which lines each of them reaches: {count(len(todo), 'file')} and algorithms"
+        )
+    forks: Forks[tuple[str, str]] = Forks(wall_s=_MEASURING_S, memory_max=_MEMORY_MAX)
     try:
-        forks.start(about, function, cpu_s=_MEASURING_S)
-        while True:
+        while todo or len(forks):
+            while todo and len(forks) < campaign.workers:
+                group = todo.pop(0)
+                forks.start(group, partial(measure, *group), cpu_s=_MEASURING_S)
             for one in forks.ended():
                 if one.result is None:
-                    raise BadInput(f"{about} failed: {one.how}")
-                return one.result
+                    raise BadInput(f"measuring {''.join(one.about)} failed: {one.how}")
+                if one.result["failed"]:
+                    say(f"without any change, {one.result['failed']}")
+                kept[one.about].write_text(json.dumps(one.result["cases"]))
     finally:
         forks.end_all()
+    return [Case.from_json(data) for path in kept.values() for data in json.loads(path.read_text())]
 
 
 # --- trying -----------------------------------------------------------------------------------------------------------
@@ -302,12 +333,15 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _digest_of_tree(campaign: MutationCampaign, sources: dict[str, str]) -> str:
+def _digest_of_tree(
+    campaign: MutationCampaign, sources: dict[str, str], tests: Sequence[str], what: object = None
+) -> str:
     """Return a digest of everything on which an outcome may depend: the sources, the tests, and what runs."""
     roots = [source_of(name).parent for name in ("node", "cluster", "harness")]
-    roots += [Path(test.partition("::")[0]).absolute() for test in campaign.tests]
+    roots += [Path(test.partition("::")[0]).absolute() for test in tests]
     paths = {path for root in roots for path in (root.rglob("*.py") if root.is_dir() else [root])}
+    paths -= set(Path(__file__).parent.iterdir())  # makes changes, and runs in no case
     text = [f"{path} {_digest(path.read_text())}" for path in sorted(paths)]
     text += [f"{module} {_digest(source)}" for module, source in sorted(sources.items())]
-    settings = (tuple(campaign.algorithms), tuple(campaign.tests), campaign.seeds, campaign.seconds)
+    settings = (what or (tuple(campaign.algorithms), tuple(campaign.tests)), campaign.seeds, campaign.seconds)
     return _digest("\n".join([*text, repr(settings)]))

@@ -5,8 +5,10 @@ others that nothing reaches them.
 """
 
 import contextlib
+import faulthandler
 import io
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+#: How many times the processor time that it takes without a change a case may take with one, and how many seconds more.
+_SLOWER: Final = 5.0
+_MORE_S: Final = 2.0
+#: What pytest may take before its first test, in seconds of processor time.
+_COLLECTING_S: Final = 30.0
 #: What a trial imports besides the code under test, so that a forked process has it already.
 _PRELOADED: Final = ("apsw", "click", "hypothesis", "msgpack", "psutil", "pytest", "rich", "zmq")
 
@@ -37,6 +44,10 @@ class Case:
         """Return whether the case executes one of these lines."""
         return any(line in self.lines.get(module, ()) for line in range(first, last + 1))
 
+    def limit(self) -> None:
+        """End this process if the case that begins takes much more processor time than without a change."""
+        _limit_from_now(_SLOWER * self.cpu_s + _MORE_S)
+
     def to_json(self) -> dict[str, Any]:
         """Return the case as plain data."""
         return asdict(self) | {"lines": {module: sorted(lines) for module, lines in self.lines.items()}}
@@ -46,6 +57,13 @@ class Case:
         """Return the case that `to_json` has made plain."""
         lines = {module: frozenset(lines) for module, lines in data["lines"].items()}
         return cls(data["kind"], data["name"], data["cpu_s"], lines, tuple(data["findings"]))
+
+
+def _limit_from_now(cpu_s: float) -> None:
+    """Have the kernel end this process with SIGXCPU after `cpu_s` more seconds of processor time, or at its hard limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(time.process_time() + cpu_s) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 class LineTracer:
@@ -105,37 +123,38 @@ def simulated(algorithm: str, seed: int) -> tuple[str, ...]:
     return tuple(sorted({violation.kind for violation in done.violations}))
 
 
-def seed_cases(algorithms: Sequence[str], seeds: int, seconds: float, tracer: LineTracer) -> Iterator[Case]:
-    """Yield the cases of the first seeds of each algorithm, at most `seconds` of processor time for each algorithm."""
-    for algorithm in algorithms:
-        began = time.process_time()
-        for seed in range(seeds):
-            start = time.process_time()
-            with tracer.on():
-                findings = simulated(algorithm, seed)
-            took = time.process_time() - start
-            yield Case("seed", f"{algorithm} {seed}", round(took, 4), tracer.seen(), findings)
-            if time.process_time() - began > seconds:
-                break
+def seed_cases(algorithm: str, seeds: int, seconds: float, tracer: LineTracer) -> Iterator[Case]:
+    """Yield the cases of an algorithm's first seeds, at most `seconds` of processor time."""
+    began = time.process_time()
+    for seed in range(seeds):
+        start = time.process_time()
+        with tracer.on():
+            findings = simulated(algorithm, seed)
+        took = time.process_time() - start
+        yield Case("seed", f"{algorithm} {seed}", round(took, 4), tracer.seen(), findings)
+        if time.process_time() - began > seconds:
+            break
 
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 #: Assertions are left as they are, since their rewriting would load the modules from their files, without the change.
-_PYTEST: Final = ("-q", "-x", "--no-header", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist")
+_PYTEST: Final = ("-q", "--no-header", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist")
 
 
 class _CaseRecorder:
     """A plugin of pytest that makes a case of each test that passes, and remembers the first that fails."""
 
-    def __init__(self, tracer: LineTracer | None) -> None:
+    def __init__(self, known: Mapping[str, Case], tracer: LineTracer | None) -> None:
         self.cases: list[Case] = []
         self.failed = ""
-        self._tracer = tracer
+        self._known, self._tracer = known, tracer
 
     def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> bool:
         from _pytest.runner import runtestprotocol  # noqa: PLC0415
 
+        if item.nodeid in self._known:
+            self._known[item.nodeid].limit()
         began = time.process_time()
         with self._tracer.on() if self._tracer is not None else contextlib.nullcontext():
             reports = runtestprotocol(item, nextitem=nextitem, log=True)
@@ -157,17 +176,36 @@ def _last_line(report: Any) -> str:
     return lines[0].removeprefix("E").strip() if lines else str(report.when if hasattr(report, "when") else "error")
 
 
-def run_tests(names: Sequence[str], tracer: LineTracer | None = None) -> _CaseRecorder:
-    """Run tests in this process, until the first that fails, and return the record of it."""
+def first_failure(cases: Sequence[Case]) -> str:
+    """Run tests in this process, and return what the first that fails says; empty if none fails."""
+    _limit_from_now(_COLLECTING_S)
+    return _run_pytest(
+        ["-x", *(case.name for case in cases)], _CaseRecorder({case.name: case for case in cases}, None)
+    ).failed
+
+
+def test_cases(names: Sequence[str], tracer: LineTracer) -> tuple[list[Case], str]:
+    """Run tests in this process. Return those that pass as cases, and what the first says that fails; empty if none does."""
+    recorder = _run_pytest(names, _CaseRecorder({}, tracer))
+    return recorder.cases, recorder.failed
+
+
+def _run_pytest(arguments: Sequence[str], recorder: _CaseRecorder) -> _CaseRecorder:
     import pytest  # noqa: PLC0415
 
-    recorder = _CaseRecorder(tracer)
-    options = [option for option in _PYTEST if tracer is None or option != "-x"]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        code = pytest.main([*options, *names], plugins=[recorder])
+        code = pytest.main([*_PYTEST, *arguments], plugins=[recorder])
+    faulthandler.cancel_dump_traceback_later()  # a plugin may end the process some seconds after the last test: more cases follow
     if not recorder.failed and code not in (0, 5):
         recorder.failed = f"pytest ended with {int(code)}"
     return recorder
+
+
+def files_of_tests(path: str) -> list[str]:
+    """Return the files of tests in a folder; anything else that pytest takes stands for itself."""
+    if not Path(path).is_dir():
+        return [path]
+    return sorted({str(file) for pattern in ("test_*.py", "*_test.py") for file in Path(path).rglob(pattern)})
 
 
 def root_of_tests(paths: Sequence[str]) -> None:

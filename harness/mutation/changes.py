@@ -4,7 +4,8 @@ Each change replaces one piece of the source by another: an operator, a number, 
 change reads as a diff. The kinds are those of mutation testing (DeMillo, Lipton and Sayward, *Hints on test data selection*,
 1978), and those that matter to a protocol: a check that is gone, a save that is gone.
 
-What shapes no behaviour is left as it is: annotations, docstrings, the texts of errors and logs, `assert`, `if TYPE_CHECKING`.
+What shapes no behaviour is left as it is: annotations, docstrings, the texts of errors and logs, `if TYPE_CHECKING`. So is what
+finds mistakes of the module itself alone: `assert` and `zip(strict=True)`.
 """
 
 import ast
@@ -217,6 +218,8 @@ class _Finder:
                 yield from self._comprehension(child)
             case ast.expr():
                 yield from self._expression(child)
+            case ast.keyword(arg="strict"):
+                return
             case ast.AST():
                 for _, inner in ast.iter_fields(child):
                     yield from self._child(inner)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from harness.mutation.cases import Case, run_tests, simulated
+from harness.mutation.cases import Case, first_failure, simulated
 from harness.mutation.changes import SourceChange
 from harness.mutation.patched_module import patch
 
@@ -83,13 +83,14 @@ def try_change(change: SourceChange, source: str, plan: CasePlan) -> dict[str, A
     patch(change.module, change.applied(source))
     if by := _first_seed(plan.first):
         return {"by": by}
-    if plan.tests and (failed := run_tests([case.name for case in plan.tests]).failed):
+    if plan.tests and (failed := first_failure(plan.tests)):
         return {"by": f"test {failed}"}
     return {"by": _first_seed(plan.more)}
 
 
 def _first_seed(cases: Sequence[Case]) -> str:
     for case in cases:
+        case.limit()
         algorithm, _, seed = case.name.rpartition(" ")
         if new := set(simulated(algorithm, int(seed))) - set(case.findings):
             return f"simulate {algorithm}, seed {seed}: {', '.join(sorted(new))}"
