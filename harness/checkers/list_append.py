@@ -243,7 +243,7 @@ class _Lists:
         if edge.kind == TIME:
             ended, began = self.context.at(source.call.ended), self.context.at(target.call.began)
             return f"{one} had ended at {ended} when {other} began at {began}"
-        appended = {(key, plain(value)) for f, key, value in target.steps if f == APPEND}
+        appended = [(key, plain(value)) for f, key, value in target.steps if f == APPEND]
         for f, key, value in source.steps:
             elements = self.longest.get(key, [])
             if edge.kind == RW and f == READ:

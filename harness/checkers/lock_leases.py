@@ -103,13 +103,13 @@ def holds_of(operations: Sequence[RecordedCall], timeline: Timeline) -> list[Loc
                 (operation.key, operation.answer),
                 LockHold(operation, operation.answer, lease_ns, _lasts_until(operation, lease_ns, timeline)),
             )
-        elif operation.f == "renew" and operation.outcome == "ok":
-            hold = found[operation.key, value["token"]]
-            hold.until_ns = max(hold.until_ns, _lasts_until(operation, hold.lease_ns, timeline))
-        elif operation.f == "holds" and operation.outcome == "ok":  # its keeper was sure of the lease then
-            hold = found[operation.key, value["token"]]
-            if not timeline.is_clock_fast(hold.since_ns, operation.invoke.time):
-                hold.until_ns = max(hold.until_ns, operation.invoke.time)
+        held = found.get((operation.key, value["token"])) if operation.f in ("renew", "holds") else None
+        if held is None or operation.outcome != "ok":
+            continue  # no client has received the token, or it says nothing
+        if operation.f == "renew":
+            held.until_ns = max(held.until_ns, _lasts_until(operation, held.lease_ns, timeline))
+        elif not timeline.is_clock_fast(held.since_ns, operation.invoke.time):  # its keeper was sure of the lease then
+            held.until_ns = max(held.until_ns, operation.invoke.time)
     for operation in operations:
         released = found.get((operation.key, _token(operation))) if operation.f == "release" else None
         if released is not None:

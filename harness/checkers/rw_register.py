@@ -73,6 +73,8 @@ class _Registers:
                         writer.is_committed = True
             self.reads[one] = reads
         self.committed = number_committed(transactions)
+        self.after: dict[tuple[Any, Any], list[Any]] = {}
+        """By version of a key: versions of it that are certainly later, as far as the graph shows them."""
 
     def _write(self, one: Transaction, key: Any, value: Any) -> None:
         if value is None or self.writer.setdefault((key, value), one) is not one:
@@ -110,7 +112,7 @@ class _Registers:
     def _lost_updates(self) -> Iterator[Anomaly]:
         first: dict[tuple[Any, Any], Transaction] = {}
         for one in self.committed:
-            for key in self.reads[one].keys() & self.writes[one].keys():
+            for key in [key for key in self.reads[one] if key in self.writes[one]]:
                 other = first.setdefault((key, self.reads[one][key]), one)
                 if other is not one:
                     both = f"{describe(other, self.context)} and {describe(one, self.context)}"
@@ -135,7 +137,8 @@ class _Registers:
                 readers.setdefault((key, value), []).append(one.number)
         if level is Isolation.READ_COMMITTED:
             return graph
-        for (key, value), after in self._versions_after(level).items():
+        self.after = self._versions_after(level)
+        for (key, value), after in self.after.items():
             writer = self.writer.get((key, value))
             targets = list(dict.fromkeys(self.writer[key, version].number for version in after))
             if writer is not None:
@@ -186,12 +189,14 @@ class _Registers:
             for f, key, value in target.steps:
                 if f == READ and self.writer.get((key, plain(value))) is source:
                     return f"{one} wrote {shown(value)} to {key}, which {other} read"
-        both = (self.reads if edge.kind == RW else self.writes)[source].keys() & self.writes[target].keys()
-        for key in both:
-            new = shown(self.writes[target][key])
+        written = [(key, plain(value)) for f, key, value in source.steps if f == WRITE]
+        for key, old in self.reads[source].items() if edge.kind == RW else written:
+            new = self.writes[target].get(key)
+            if new not in self.after.get((key, old), ()):
+                continue  # both are about this key, but the edge is not
             if edge.kind == RW:
-                return f"{one} read {key} as {shown(self.reads[source][key])}, and {other} wrote {new} over it"
-            return f"{other} wrote {new} to {key} after {one} had written {shown(self.writes[source][key])}"
+                return f"{one} read {key} as {shown(old)}, and {other} wrote {shown(new)} over it"
+            return f"{other} wrote {shown(new)} to {key} after {one} had written {shown(old)}"
         return f"{one} comes before {other}"
 
 

@@ -627,6 +627,20 @@ def test_a_broken_contract_stops_the_node_with_the_reason(bench: MakeBench, valu
     assert one.events == []
 
 
+class MistakenEarly(Early):
+    """Sends what its class does not declare, before the commit."""
+
+    def command(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
+        self.node.send_early("n2", Note(7))  # type: ignore[arg-type]
+
+
+def test_an_early_message_is_checked_before_it_leaves(bench: MakeBench) -> None:
+    one = bench(MistakenEarly)
+    with pytest.raises(ContractBroken, match="Note"):
+        one.run([one.client(CommandFrame(1, 0, 0, 0, "kv", b""))])
+    assert one.events == []
+
+
 def test_an_exception_in_an_algorithm_is_not_suppressed(bench: MakeBench) -> None:
     one = bench(Mistaken)
     with pytest.raises(ZeroDivisionError):

@@ -342,6 +342,14 @@ def compare(write: str, seed: str, count: int) -> dict[tuple[Isolation, bool], i
     return seen
 
 
+def test_a_dependency_is_explained_by_the_key_that_it_is_about() -> None:
+    """T1 reads what T2 has written to x, and not what it has written to y: only that is written over."""
+    some = [registers(txn(steps, place, 100 + place)) for place, steps in enumerate(("w x 1, w y 1", "r x 1, r y"))]
+    evidence = judge_rw_register(some, CallContext(), SI).evidence
+    assert "read y as None, and T2 wrote 1 over it" in evidence
+    assert "wrote 1 to x, which T1 read" in evidence
+
+
 @pytest.mark.parametrize("write", ["append", "w"])
 def test_small_histories_are_judged_as_the_definitions_say(write: str) -> None:
     seen = compare(write, f"transactions/{write}", HISTORIES)

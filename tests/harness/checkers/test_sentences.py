@@ -1,0 +1,156 @@
+"""What the judges say, word by word, of runs and histories that are each a little different from a known one.
+
+The other tests say which verdict is right. These compare every sentence with the one in `sentences/`, so that no limit, no
+count and no word of an explanation changes unnoticed. `pytest --regenerate` writes the files again: read them as a diff.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from harness.checkers.call_judges import CALL_JUDGES
+from harness.checkers.client_calls import CallContext, as_checker
+from harness.checkers.evidence import Checker, RunEvidence
+from harness.checkers.known_bad import known_bad
+from harness.checkers.known_bad_calls import known_flaws
+from harness.checkers.models import CasRegisterModel, ConsensusModel, KvModel, LockModel
+from harness.checkers.object_linearizability import certify, find_contradiction
+from harness.checkers.transactions import Isolation
+from harness.checkers.verdict import Verdict
+from harness.records.history import Event, History
+from node.algorithms.multipaxos import MultiPaxos
+from node.algorithms.paxos import Paxos
+from tests.harness.checkers.test_explanations import checkers_of
+from tests.harness.checkers.test_linearizable import MODELS, some_calls
+from tests.harness.checkers.test_transactions import JUDGES, some_transactions
+from tests.harness.workloads.test_mixed import played, wrong
+
+FILES = Path(__file__).with_name("sentences")
+#: How many changed copies of each known run are judged, and how many random histories of each model.
+COPIES, HISTORIES = 6, 60
+#: What the errors of calls say that checkers tell apart.
+ERRORS = ("no answer", "not_yours: x", "not_member: x", "the session has ended", "mismatch", "timed out", "held")
+
+
+def changed(history: History, rng: Random) -> History:
+    """Return the history with one to three differences: an answer, an error, a call without an end, a time, another order."""
+    events = list(history.events)
+    for _ in range(rng.randint(1, 3)):
+        place = rng.randrange(len(events)) if events else 0
+        ends = [number for number, event in enumerate(events) if event.type != "invoke"]
+        match rng.randrange(6):
+            case 0 if len(ends) > 1:
+                one, other = rng.sample(ends, 2)
+                events[one] = replace(events[one], value=events[other].value)
+            case 1 if ends:
+                end = rng.choice(ends)
+                kind = rng.choice(("fail", "info"))
+                events[end] = replace(events[end], type=kind, value=None, error=rng.choice(ERRORS))
+            case 2 if ends:
+                end = rng.choice(ends)
+                if events[end].process not in {event.process for event in events[end + 1 :]}:
+                    del events[end]
+            case 3 if place and events[place - 1].process != events[place].process:
+                one, other = events[place - 1 : place + 1]
+                events[place - 1 : place + 1] = [replace(other, time=one.time), replace(one, time=other.time)]
+            case 4:
+                later = rng.choice((1, 500_000_000, 7_000_000_000))
+                events[place:] = [replace(event, time=event.time + later) for event in events[place:]]
+            case 5 if ends:
+                end = rng.choice(ends)
+                events[end] = wrong(events[end])
+    return History([replace(event, index=number) for number, event in enumerate(events)])
+
+
+def copies(run: RunEvidence, name: str) -> Iterator[RunEvidence]:
+    """Yield the run itself, and changed copies of it."""
+    yield run
+    rng = Random(name)
+    for _ in range(COPIES):
+        yield replace(run, history=changed(run.history, rng))
+
+
+def said(verdict: Verdict) -> str:
+    return "; ".join((f"{verdict.status}: {verdict.evidence}", *verdict.more))
+
+
+def of_runs() -> Iterator[str]:
+    """Yield what each checker says of the known bad runs of every checker, and of changed copies of them."""
+    for algorithm, model in (
+        (Paxos, ConsensusModel()),
+        (MultiPaxos, KvModel()),
+        (MultiPaxos, CasRegisterModel()),
+        (MultiPaxos, LockModel()),
+    ):
+        checkers = checkers_of(model)
+        if isinstance(model, LockModel):
+            del checkers["linearizability"]  # locks with leases are judged by exclusion
+        for name, runs in known_bad(algorithm, model).items():
+            for run in runs if isinstance(runs, tuple) else (runs,):
+                for copy, (judge, check) in product(copies(run, name), checkers.items()):
+                    if run.algorithm.keeps_log or judge in known_bad():
+                        yield f"{name} by {judge}: {said(check(copy))}"
+
+
+def of_calls() -> Iterator[str]:
+    """Yield what the judges without a sequential model say."""
+    for name, judge in CALL_JUDGES.items():
+        check: Checker = as_checker(judge)
+        for flaw, run in known_flaws(name).items():
+            for copy in copies(run, f"{name} {flaw}"):
+                yield f"{name} {flaw}: {said(check(copy))}"
+
+
+def of_objects() -> Iterator[str]:
+    """Yield how random histories contradict the sequential models."""
+    for model, values in MODELS:
+        rng = Random(f"{type(model).__name__} {len(values)}")
+        for _ in range(HISTORIES):
+            calls = some_calls(rng, model, values, 7)
+            violation = find_contradiction(calls, model)
+            if violation is not None:
+                found = certify(calls, model, violation, lambda _place: None)
+                yield f"{type(model).__name__}, {len(found.history)} of {len(calls)} calls: {found.sentence}"
+
+
+def of_transactions() -> Iterator[str]:
+    """Yield what is said of random transactions, by the level of isolation that they were promised."""
+    for write, judge in JUDGES.items():
+        rng = Random(write)
+        for _ in range(HISTORIES):
+            calls = some_transactions(rng, write)
+            for level in Isolation:
+                yield f"{write}, {level.text}: {said(judge(calls, CallContext(), level))}"
+
+
+def of_logs() -> Iterator[str]:
+    """Yield what is said of a workload's history in which one answer is wrong."""
+    run = played("mixed", 1, 2.0)
+    checkers = checkers_of(KvModel())
+    events = list(run.history.events)
+    ends: dict[tuple[str, str], list[int]] = {}
+    for number, event in enumerate(events):
+        if event.type != "invoke":
+            ends.setdefault((event.f, event.type), []).append(number)
+    for (f, kind), numbers in ends.items():
+        for number in numbers[:: max(1, len(numbers) // 3)][:3]:
+            made: list[Event] = [*events]
+            made[number] = wrong(made[number])
+            for judge in ("answers", "exclusion", "membership", "sessions"):
+                verdict = checkers[judge](replace(run, history=History(made)))
+                yield f"{f} {kind} by {judge}: {said(verdict)}"
+
+
+@pytest.mark.parametrize("sentences", [of_runs, of_calls, of_objects, of_transactions, of_logs])
+def test_the_judges_say_what_they_have_said(sentences: Callable[[], Iterator[str]], regenerate: bool) -> None:
+    path = FILES / f"{sentences.__name__}.txt"
+    found = "".join(f"{line}\n" for line in dict.fromkeys(sentences()))
+    if regenerate:
+        path.write_text(found)
+    expected: Any = path.read_text()
+    assert found.splitlines() == expected.splitlines()
