@@ -15,18 +15,28 @@ import pytest
 
 from harness.checkers.call_judges import CALL_JUDGES
 from harness.checkers.client_calls import CallContext, as_checker
-from harness.checkers.evidence import Checker, RunEvidence
+from harness.checkers.durability import durability
+from harness.checkers.evidence import Checker, RunEvidence, Stall
+from harness.checkers.guards import PlanExecution, guards
+from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad
 from harness.checkers.known_bad_calls import known_flaws
 from harness.checkers.models import CasRegisterModel, ConsensusModel, KvModel, LockModel
 from harness.checkers.object_linearizability import certify, find_contradiction
+from harness.checkers.properties import coherence, no_decoherence
 from harness.checkers.transactions import Isolation
 from harness.checkers.verdict import Verdict
+from harness.mutants import paxos
 from harness.records.history import Event, History
+from harness.records.receipts import Receipt
+from node.algorithms.majority import Majority
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Paxos
 from tests.harness.checkers.test_explanations import checkers_of
+from tests.harness.checkers.test_invariants_on_paxos import runs as random_runs
 from tests.harness.checkers.test_linearizable import MODELS, some_calls
+from tests.harness.checkers.test_log_judges import LOG, disk
+from tests.harness.checkers.test_log_judges import run as log_run
 from tests.harness.checkers.test_transactions import JUDGES, some_transactions
 from tests.harness.workloads.test_mixed import played, wrong
 
@@ -34,6 +44,9 @@ FILES = Path(__file__).with_name("sentences")
 #: How many changed copies of each known run are judged, and how many random histories of each model.
 COPIES, HISTORIES = 6, 60
 #: What the errors of calls say that checkers tell apart.
+#: The known bad runs that are tried with faults.
+PAXOS_RUNS = ("coherence", "no decoherence", "fault tolerance", "liveness", "durability")
+KV_RUNS = ("fault tolerance", "liveness", "durability", "membership", "sessions", "exclusion")
 ERRORS = ("no answer", "not_yours: x", "not_member: x", "the session has ended", "mismatch", "timed out", "held")
 
 
@@ -46,7 +59,8 @@ def changed(history: History, rng: Random) -> History:
         match rng.randrange(6):
             case 0 if len(ends) > 1:
                 one, other = rng.sample(ends, 2)
-                events[one] = replace(events[one], value=events[other].value)
+                if events[one].f == events[other].f:
+                    events[one] = replace(events[one], value=events[other].value)
             case 1 if ends:
                 end = rng.choice(ends)
                 kind = rng.choice(("fail", "info"))
@@ -118,6 +132,129 @@ def of_objects() -> Iterator[str]:
                 yield f"{type(model).__name__}, {len(found.history)} of {len(calls)} calls: {found.sentence}"
 
 
+def with_faults(run: RunEvidence, rng: Random) -> RunEvidence:
+    """Return the run with some receipts, and with calls that are late or have no answer."""
+    receipts = []
+    for _ in range(rng.randint(1, 3)):
+        began_s = rng.choice((0.0, 0.5, 1.0, 2.5))
+        node, other = rng.sample(run.members, 2)
+        kind = rng.choice(("kill", "cut", "delay", "loss", "clock"))
+        receipts.append(
+            Receipt(
+                kind,
+                int(began_s * 1e9),
+                rng.choice((None, int((began_s + rng.choice((0.5, 2.0, 9.0))) * 1e9))),
+                bit=rng.random() < 0.9,
+                nodes_down=(node,) if kind == "kill" else (),
+                links_cut=((node, other), (other, node)) if kind == "cut" else (),
+                links_disturbed=((node, "client"),) if kind in ("delay", "loss") else (),
+                evidence={"disk_lost": [node]} if rng.random() < 0.1 else {},
+                late_s=rng.choice((0.0, 0.5, 2.0)) if kind == "delay" else 0.0,
+                loss=rng.choice((0.0, 0.5, 1.0)) if kind in ("delay", "loss") else 1.0,
+            )
+        )
+    stalls = (Stall(int(2e9), int(3e9)),) if rng.random() < 0.2 else ()
+    return replace(
+        run, history=changed(run.history, rng), receipts=tuple(receipts), stalls=stalls, faults_expected=True
+    )
+
+
+def of_faults() -> Iterator[str]:
+    """Yield what is said of runs with faults, some of which excuse what is missing."""
+    for algorithm, model, names in ((Paxos, ConsensusModel(), PAXOS_RUNS), (MultiPaxos, KvModel(), KV_RUNS)):
+        bad, checkers = known_bad(algorithm, model), checkers_of(model)
+        judges = (
+            "fault tolerance",
+            "liveness",
+            "durability",
+            "coherence",
+            "no decoherence",
+            "exclusion",
+            "membership",
+            "sessions",
+        )
+        for name, number in product(names, range(4 * COPIES)):
+            run = bad[name]
+            assert isinstance(run, RunEvidence)
+            rng = Random(f"{name} {number}")
+            faulty = with_faults(run, rng)
+            plan = PlanExecution(2, rng.randint(0, 2), down=rng.choice(((), (), ("n2",))))
+            found = {
+                judge: checkers[judge](faulty) for judge in judges if faulty.algorithm.keeps_log or judge in known_bad()
+            }
+            found["guards"] = guards(faulty, plan, ("propose", "put"), {})
+            for judge, verdict in found.items():
+                yield f"{name} by {judge}: {said(verdict)}"
+
+
+def nearly(line: dict[str, Any], rng: Random) -> dict[str, Any]:
+    """Return a message of a record with one difference."""
+    fields = dict(line["fields"])
+    name = rng.choice([*fields, "from", "to", "fate", "incarnation"])
+    match fields.get(name, line.get(name)):
+        case [int(round_), str(node)]:
+            fields[name] = [round_ + rng.choice((-1, 1)), node]
+        case int(number) if name in fields:
+            fields[name] = number + 1
+        case str() if name in fields:
+            fields[name] = "purple"
+        case int(number):
+            return {**line, name: number + 1}
+        case _ if name == "fate":
+            return {**line, name: "dropped" if line["fate"] == "passed" else "passed"}
+        case _ if name in ("from", "to"):
+            return {**line, name: rng.choice(("n1", "n2", "n3"))}
+    return {**line, "fields": fields}
+
+
+def of_messages() -> Iterator[str]:
+    """Yield what is said of random runs of right and of broken algorithms, and of their records with one difference."""
+    judges = (invariants, coherence, no_decoherence, durability)
+    broken = (
+        paxos.IgnoresAccepted,
+        paxos.AcceptIgnoresPromise,
+        paxos.PromiseInMemory,
+        paxos.ReusesBallots,
+        paxos.SmallQuorum1,
+    )
+    for algorithm in (Paxos, Majority, *broken):
+        for run in random_runs(algorithm, range(2), 3, 600):
+            rng = Random(algorithm.__name__)
+            records = [run.messages]
+            for _ in range(12 if algorithm in (Paxos, Majority) else 1):
+                place = rng.randrange(len(run.messages))
+                records.append([*run.messages[:place], nearly(run.messages[place], rng), *run.messages[place + 1 :]])
+            for lines, judge in product(records, judges):
+                yield f"{algorithm.__name__} by {judge.__name__}: {said(judge(replace(run, messages=lines)))}"
+
+
+def of_disks() -> Iterator[str]:
+    """Yield what is said of a log's run in which a disk, a replica or a call is not as it should be."""
+    checkers = checkers_of(KvModel())
+    for number in range(10 * COPIES):
+        rng = Random(number)
+        run = log_run()
+        disks, replicas = dict(run.disks), {name: dict(said) for name, said in run.replicas.items()}
+        node = rng.choice(run.members)
+        match rng.randrange(6):
+            case 0:
+                disks[node] = disk(node, LOG[: rng.randint(0, 3)], commit=rng.randint(0, 4))
+            case 1:
+                disks[node] = disk(node, rng.sample(LOG, 4))
+            case 2:
+                del disks[node], replicas[node]
+            case 3:
+                replicas[node]["chain"] += 1
+            case 4:
+                replicas[node]["applied"] -= rng.randint(1, 2)
+            case 5:
+                disks = {name: disk(name, (*LOG, *LOG[-rng.randint(1, 2) :]), commit=6) for name in disks}
+        history = changed(run.history, rng) if rng.random() < 0.5 else run.history
+        changed_run = replace(run, disks=disks, replicas=replicas, history=history)
+        for judge in ("agreement", "effects", "durability", "answers", "linearizability", "sessions"):
+            yield f"{judge}: {said(checkers[judge](changed_run))}"
+
+
 def of_transactions() -> Iterator[str]:
     """Yield what is said of random transactions, by the level of isolation that they were promised."""
     for write, judge in JUDGES.items():
@@ -146,7 +283,9 @@ def of_logs() -> Iterator[str]:
                 yield f"{f} {kind} by {judge}: {said(verdict)}"
 
 
-@pytest.mark.parametrize("sentences", [of_runs, of_calls, of_objects, of_transactions, of_logs])
+@pytest.mark.parametrize(
+    "sentences", [of_runs, of_calls, of_objects, of_faults, of_messages, of_disks, of_transactions, of_logs]
+)
 def test_the_judges_say_what_they_have_said(sentences: Callable[[], Iterator[str]], regenerate: bool) -> None:
     path = FILES / f"{sentences.__name__}.txt"
     found = "".join(f"{line}\n" for line in dict.fromkeys(sentences()))
