@@ -129,6 +129,16 @@ def test_an_equivalent_change_is_found_wherever_its_line_has_moved() -> None:
         assert [one for one in found if one is not None] == [entry]
 
 
+def test_an_entry_with_fewer_fields_is_a_rule() -> None:
+    limit = "LIMIT = 50\nOTHER = 50\n"
+    rule = Equivalent("mine", "a larger limit shows nothing", kind="constant", line="LIMIT = 50")
+    found = [one.line for one in changes_of("mine", limit) if equivalent_of(one, limit, [rule]) is not None]
+    assert found == [1, 1]
+    everything = Equivalent("mine", "it is a test itself")
+    assert all(equivalent_of(one, limit, [everything]) for one in changes_of("mine", limit))
+    assert not any(equivalent_of(one, limit, [everything]) for one in changes_of("another", limit))
+
+
 @pytest.mark.parametrize(
     "text", ["[[equivalent]]\nmodule = 'a'\n", "[[equivalent", "[[equivalent]]\nreason = ''\nmodule = 'a'\n"]
 )
