@@ -15,6 +15,7 @@ import pytest
 from harness.virtual.log_script import LogWorld
 from harness.virtual.node import VirtualNode
 from harness.virtual.output import TurnOutput
+from harness.virtual.scheduled_events import ScheduledCall
 from harness.virtual.steps import Step
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.raft import Raft
@@ -44,6 +45,8 @@ class Life(LogWorld):
         output = super()._apply(node, step)
         for packet in output.packets:
             self.note(f"{packet.sender} to {packet.to}", type(packet.message).__name__, repr(packet.message))
+        for reply in output.replies:
+            self.note(f"{node} answers", reply.refused or "", f"{reply.value!r} {reply.leader or ''}")
         return output
 
     def _follow_up(self, replica: VirtualNode) -> None:
@@ -88,6 +91,24 @@ def leaders_and_calls(world: Life) -> Iterator[str]:
     world.ask("d", "locks", ["try", "l", "d", 300])
     world.pass_s(1.0)
     yield from world.chapter("Three puts, a get, a watch and a lock whose lease ends")
+
+    leader = world.wait_leader()
+    follower = next(node for node in world.members if node != leader)
+    asked: list[list[Any]] = [
+        ["hand_over", "n9"], ["remove", "n9"], ["add", "n1"], ["add", "?"], ["add", "n4", "n5"], ["hand_over", follower],
+    ]  # fmt: skip
+    for command in asked:
+        yield f"  {command}: {world.ask('d', 'cluster', command)}"
+    world.wait_leader(other_than=leader)
+    yield f"  nobody: {world.ask('d', 'nobody', ['x'])}"
+    for machine, question in (("nobody", ["x"]), ("kv", ["x"]), ("kv", ["get", "k"]), ("cluster", ["members"])):
+        call = world.question("d", machine, question)
+        yield f"  {machine} {question}: {world.outcome(call)}"
+    for node in world.members:
+        world._call(ScheduledCall(world.now, 5.0, node, "blue"))
+        world._call(ScheduledCall(world.now, 5.0, node, None))
+    world.pass_s(0.5)
+    yield from world.chapter("Refusals, a hand-over, and proposals at each node")
 
     old = world.wait_leader()
     world.crash(old)
