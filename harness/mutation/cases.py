@@ -40,6 +40,11 @@ class Case:
     lines: Mapping[str, frozenset[int]]
     findings: tuple[str, ...] = ()
 
+    @property
+    def group(self) -> str:
+        """The file of the test, or the algorithm of the seed."""
+        return self.name.partition("::")[0] if self.kind == "test" else self.name.rpartition(" ")[0]
+
     def reaches(self, module: str, first: int, last: int) -> bool:
         """Return whether the case executes one of these lines."""
         return any(line in self.lines.get(module, ()) for line in range(first, last + 1))

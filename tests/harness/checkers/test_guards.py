@@ -11,7 +11,7 @@ from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad, undetected
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
-from harness.checkers.properties import PROPERTIES
+from harness.checkers.properties import PROPERTIES, contract_verdict
 from harness.checkers.verdict import Verdict, VerdictStatus, checker, unknown, valid
 from harness.records.history import Event, History
 from harness.records.receipts import Receipt
@@ -235,3 +235,8 @@ def test_a_call_after_the_heal_must_be_answered_in_time() -> None:
     assert "query for x at n2 had no answer within 5 s" in verdict.evidence
     assert liveness(run(late), 0, 8.0).status is VerdictStatus.INVALID
     assert liveness(run(), 10 * S, 5.0).status is VerdictStatus.UNKNOWN
+
+
+def test_a_node_that_failed_by_itself_breaks_the_contract() -> None:
+    assert contract_verdict(run()) == {}
+    assert contract_verdict(run(failures=["n1 failed"]))["contract"].status is VerdictStatus.INVALID

@@ -1,5 +1,6 @@
 """Changes of a cluster's nodes: who owed an answer meanwhile, and whether the log holds what was said of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,6 +86,14 @@ def test_the_log_must_hold_what_the_client_was_told(
 ) -> None:
     verdict = node_changes(run(change("add", "n4", outcome), *commands))
     assert verdict.status is status, verdict
+
+
+def test_each_outcome_is_counted() -> None:
+    receipts = [change("add", "n4", INSTALLED), change("add", "n5", REFUSED), change("add", "n6", REFUSED)]
+    receipts.append(change("add", "n7", INDETERMINATE))
+    evidence = node_changes(replace(run(receipts[0], ["add", "n4"]), receipts=receipts)).evidence
+    counts = f"1 {INSTALLED}, 2 {REFUSED}, 1 {INDETERMINATE}"
+    assert evidence == f"the chosen log holds what was said of 4 changes of nodes: {counts}"
 
 
 def test_a_run_without_changes_has_no_such_verdict() -> None:

@@ -4,7 +4,7 @@ The other tests say which verdict is right. These compare every sentence with th
 count and no word of an explanation changes unnoticed. `pytest --regenerate` writes the files again: read them as a diff.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.checkers.call_judges import CALL_JUDGES
-from harness.checkers.client_calls import CallContext, as_checker
+from harness.checkers.client_calls import CallContext, ClientCall, as_checker
 from harness.checkers.durability import durability
 from harness.checkers.evidence import Checker, RunEvidence, Stall
 from harness.checkers.guards import PlanExecution, guards
@@ -27,11 +27,12 @@ from harness.checkers.properties import coherence, no_decoherence
 from harness.checkers.transactions import Isolation
 from harness.checkers.verdict import Verdict
 from harness.mutants import paxos
-from harness.records.history import Event, History
+from harness.records.history import Event, EventType, History
 from harness.records.receipts import Receipt
 from node.algorithms.majority import Majority
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Paxos
+from tests.harness.checkers import test_leases
 from tests.harness.checkers.test_explanations import checkers_of
 from tests.harness.checkers.test_invariants_on_paxos import runs as random_runs
 from tests.harness.checkers.test_linearizable import MODELS, some_calls
@@ -58,12 +59,12 @@ def changed(history: History, rng: Random) -> History:
         ends = [number for number, event in enumerate(events) if event.type != "invoke"]
         match rng.randrange(6):
             case 0 if len(ends) > 1:
-                one, other = rng.sample(ends, 2)
-                if events[one].f == events[other].f:
-                    events[one] = replace(events[one], value=events[other].value)
+                end, another = rng.sample(ends, 2)
+                if events[end].f == events[another].f:
+                    events[end] = replace(events[end], value=events[another].value)
             case 1 if ends:
                 end = rng.choice(ends)
-                kind = rng.choice(("fail", "info"))
+                kind: EventType = rng.choice(("fail", "info"))
                 events[end] = replace(events[end], type=kind, value=None, error=rng.choice(ERRORS))
             case 2 if ends:
                 end = rng.choice(ends)
@@ -118,6 +119,89 @@ def of_calls() -> Iterator[str]:
         for flaw, run in known_flaws(name).items():
             for copy in copies(run, f"{name} {flaw}"):
                 yield f"{name} {flaw}: {said(check(copy))}"
+
+
+def row(rng: Random, name: str, sent: dict[str, int]) -> tuple[str, Any, Any]:  # noqa: PLR0911 - one for each judge
+    """Return a call of a judge's kind: its function, what it asks, and an answer, which is right more often than not."""
+    number, right = rng.randrange(6), rng.random() < 0.8
+    some = sorted(rng.sample(range(6), rng.randint(0, 4)))
+    keys = rng.sample(["k", "l"], rng.randint(1, 2))
+    sent["next"] = sent.get("next", 0) + 1
+    match name:
+        case "echo":
+            return "echo", number, number if right else number + 1
+        case "unique-ids":
+            return "generate", None, sent["next"] if right else number
+        case "broadcast" | "set" | "g-set":
+            add = "broadcast" if name == "broadcast" else "add"
+            return rng.choice(
+                [(add, sent["next"], None), ("read", None, some), ("read", None, [*range(1, sent["next"])])]
+            )
+        case "counter" | "g-counter" | "pn-counter":
+            change = number - 2 if name == "pn-counter" else number
+            if rng.random() < 0.5:
+                sent["sum"] = sent.get("sum", 0) + change
+                return "add", change, None
+            return "read", None, sent.get("sum", 0) + (0 if right else 1)
+        case "queue" | "unordered-queue":
+            if rng.random() < 0.5:
+                return "enqueue", sent["next"], None
+            sent["out"] = sent.get("out", 0) + 1
+            return rng.choice([("dequeue", None, sent["out"] if right else None), ("drain", None, some[:2])])
+        case "kafka":
+            key = keys[0]
+            if rng.random() < 0.5:
+                sent[key] = sent.get(key, 0) + 1
+                return "send", [key, number], sent[key] if right else sent[key] + 1
+            offsets = {each: rng.randint(1, 3) for each in keys}
+            polled = {
+                each: [[place, rng.randrange(6)] for place in range(offset, 4)] for each, offset in offsets.items()
+            }
+            return rng.choice(
+                [
+                    ("poll", rng.choice([None, offsets]), polled),
+                    ("commit_offsets", offsets, None),
+                    ("list_committed_offsets", keys, offsets if right else {}),
+                ]
+            )
+    raise AssertionError(name)
+
+
+def of_services() -> Iterator[str]:
+    """Yield what the judges of services say of random histories."""
+    for name, judge in CALL_JUDGES.items():
+        if name in ("list-append", "rw-register"):
+            continue
+        rng = Random(name)
+        for _ in range(HISTORIES // 2):
+            sent: dict[str, int] = {}
+            calls = []
+            for place in range(rng.randint(2, 9)):
+                f, value, answer = row(rng, name, sent)
+                ended = None if rng.random() < 0.1 else 10 * place + rng.choice((5, 5, 25))
+                outcome: Any = "info" if ended is None else "fail" if rng.random() < 0.1 else "ok"
+                about = {"process": rng.choice("abc"), "node": rng.choice(("n1", "n2"))}
+                answer = answer if outcome == "ok" else None
+                calls.append(ClientCall(f, value, answer, outcome, 10 * place, ended, about["process"], about["node"]))
+            yield f"{name}: {said(judge.judge(calls, CallContext(nodes=('n1', 'n2'))))}"
+
+
+def of_leases() -> Iterator[str]:
+    """Yield what is said of random holds of a lock, and of uses of what it protects."""
+    rng = Random(1)
+    for _ in range(HISTORIES):
+        rows: list[test_leases.Row] = []
+        began = 0
+        for token in range(1, rng.randint(3, 6)):
+            process = rng.choice("abc")
+            began += rng.choice((15, 100, 490, 500, 510))
+            rows.append(test_leases.acquire(process, began, began + 10, token if rng.random() < 0.9 else 1))
+            for _ in range(rng.randint(0, 2)):
+                began += rng.choice((15, 100, 300))
+                outcome, error = rng.choice((("ok", None), ("ok", None), ("fail", "stale_token: 2"), ("info", "?")))
+                f = rng.choice(("renew", "release", "use", "use", "holds"))
+                rows.append(test_leases.with_token(f, process, began, rng.choice((token, token, 1)), outcome, error))
+        yield ": ".join(test_leases.judged(*rows))
 
 
 def of_objects() -> Iterator[str]:
@@ -187,7 +271,7 @@ def of_faults() -> Iterator[str]:
                 yield f"{name} by {judge}: {said(verdict)}"
 
 
-def nearly(line: dict[str, Any], rng: Random) -> dict[str, Any]:
+def nearly(line: Mapping[str, Any], rng: Random) -> Mapping[str, Any]:
     """Return a message of a record with one difference."""
     fields = dict(line["fields"])
     name = rng.choice([*fields, "from", "to", "fate", "incarnation"])
@@ -284,7 +368,8 @@ def of_logs() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "sentences", [of_runs, of_calls, of_objects, of_faults, of_messages, of_disks, of_transactions, of_logs]
+    "sentences",
+    [of_runs, of_calls, of_services, of_leases, of_objects, of_faults, of_messages, of_disks, of_transactions, of_logs],
 )
 def test_the_judges_say_what_they_have_said(sentences: Callable[[], Iterator[str]], regenerate: bool) -> None:
     path = FILES / f"{sentences.__name__}.txt"

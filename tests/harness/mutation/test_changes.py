@@ -1,11 +1,12 @@
 """The changes that are made of a module's source, and those that are not."""
 
+import ast
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from harness.mutation.changes import SourceChange, changes_of
+from harness.mutation.changes import SourceChange, _Finder, changes_of
 from harness.mutation.equivalents import SHIPPED, Equivalent, equivalent_of, load_equivalents
 from harness.mutation.patched_module import modules_of, source_of
 from node.contract import BadInput
@@ -117,9 +118,14 @@ def test_a_package_stands_for_all_of_its_modules() -> None:
 
 
 def test_the_list_of_the_shipped_modules_is_about_changes_that_exist() -> None:
-    for entry in load_equivalents(SHIPPED):
-        source = source_of(entry.module).read_text()
-        assert any(entry.matches(change, source) for change in changes_of(entry.module, source)), entry
+    entries = load_equivalents(SHIPPED)
+    for module in dict.fromkeys(entry.module for entry in entries):
+        source = source_of(module).read_text()
+        changes = list(
+            _Finder(module, source).find(ast.parse(source))
+        )  # all of them compile, which takes long to find out
+        for entry in entries:
+            assert entry.module != module or any(entry.matches(change, source) for change in changes), entry
 
 
 def test_an_equivalent_change_is_found_wherever_its_line_has_moved() -> None:

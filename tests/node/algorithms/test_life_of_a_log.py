@@ -16,7 +16,7 @@ from harness.virtual.log_script import LogWorld
 from harness.virtual.node import VirtualNode
 from harness.virtual.output import TurnOutput
 from harness.virtual.scheduled_events import ScheduledCall
-from harness.virtual.steps import Step
+from harness.virtual.steps import LastCommit, Step
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.raft import Raft
 from node.contract import NodeId
@@ -145,7 +145,7 @@ def members_and_disks(world: Life) -> Iterator[str]:
 
     behind = next(node for node in world.members if node != world.leader())
     world.crash(behind)
-    world.damage("torn", behind)
+    world.damage(LastCommit.TORN, behind)
     world.restart(behind)
     world.pass_s(1.0)
     yield from world.chapter(f"{behind} has lost its last commit")

@@ -10,7 +10,7 @@ from node.algorithms.failover import Failover
 from node.algorithms.leader import Leader
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Paxos
-from node.contract import Algorithm, Value
+from node.contract import Algorithm, NodeId, Status, Value
 from node.wire import encode_value
 from tests.node.algorithms.schedule import Schedule
 
@@ -57,7 +57,9 @@ def step(net: Schedule, rng: Random) -> str:  # noqa: PLR0911 - one for each kin
 def life_of(algorithm: type[Algorithm], members: str) -> Iterator[str]:
     """Yield the steps, each with the messages, timers and answers that it leads to, and with what nodes say of themselves."""
     rng, net = Random(algorithm.__name__), Schedule(algorithm, members)
-    statuses, answers, timers = {}, 0, {}
+    statuses: dict[NodeId, Status] = {}
+    timers: dict[NodeId, dict[str, tuple[float, float]]] = {}
+    answers = 0
     for _ in range(STEPS):
         before = list(net.in_flight)
         yield step(net, rng)

@@ -522,3 +522,20 @@ def test_the_status() -> None:
     net.settle()
     accepted_red = Status("learned", Ballot(1, "a"), Ballot(1, "a"), decided=RED, details={"accepted": RED})
     assert net.running["b"].status() == accepted_red
+
+
+# --- reports that begin nothing -------------------------------------------------------------------------------------------
+
+
+def test_a_report_for_no_open_query_begins_no_ballot() -> None:
+    net = Schedule(Paxos)
+    net.inject("b", "a", Report(Request("gone", 1), accepted=True))
+    assert net.find(Prepare) == []
+
+
+def test_a_report_while_a_ballot_is_under_way_begins_no_other() -> None:
+    net = Schedule(Paxos)
+    net.propose("a", RED)
+    query = net.query("a")
+    net.inject("b", "a", Report(query, accepted=True))
+    assert {packet.message for packet in net.find(Prepare)} == {Prepare(Ballot(1, "a"))}

@@ -140,8 +140,8 @@ def life(seed: int) -> Iterator[str]:
                 asker.latest = slot - rng.choice((0, 0, 1, 4))
             questions = [asker.question(machine) for _ in range(rng.choice((1, 1, 1, 2)))]
             seen = rng.choice((0, 0, 0, 3))
-            payload = state.read(machine, pack_unchecked(questions), seen)
-            yield shown(f"  {machine} {questions} {seen or ''}:", answered(payload))
+            answer = state.read(machine, pack_unchecked(questions), seen)
+            yield shown(f"  {machine} {questions} {seen or ''}:", answered(answer))
         if rng.random() < 0.05:
             packed = state.snapshot()
             state = ReplicatedState(DEFAULT, Configuration(("n9",)), TUNING)

@@ -3,9 +3,9 @@
 import pytest
 
 from node.machine import NotYet, Refusal
-from node.machines.kv import KvMachine
+from node.machines.kv import KEY_CHARS_MAX, VALUE_BYTES_MAX, KvMachine
 from node.tuning import Tuning
-from tests.node.machines.two_replicas import Replicas, waits
+from tests.node.machines.two_replicas import Replicas, refused, waits
 
 
 @pytest.fixture
@@ -77,3 +77,39 @@ def test_the_walk_of_a_watch_begins_at_the_version_that_it_asks_for(keys: Replic
     keys.one.history = Counted(keys.one.history)  # type: ignore[assignment]
     keys.one.query(["watch", "", 3, 100])
     assert Counted.looked_at == 2  # the version of the first kept change, and the one change
+
+
+# --- limits -------------------------------------------------------------------------------------------------------------
+
+
+def test_keys_and_values_may_be_as_long_as_their_limits(keys: Replicas[KvMachine]) -> None:
+    assert (KEY_CHARS_MAX, VALUE_BYTES_MAX) == (1024, 262_144)
+    assert keys.do(1, "put", "k" * KEY_CHARS_MAX, b"v" * VALUE_BYTES_MAX) == 1
+    assert refused(keys, 1, "put", "k" * (KEY_CHARS_MAX + 1), b"") == "bad_key"
+    assert refused(keys, 1, "put", "", b"") == "bad_key"
+    assert refused(keys, 1, "put", "k", b"v" * (VALUE_BYTES_MAX + 1)) == "too_large"
+
+
+def test_an_answer_ends_with_the_entry_that_goes_beyond_its_limit() -> None:
+    keys = Replicas(KvMachine, Tuning(kv_answer_bytes=1024, kv_answer_entries=3))
+    for key, size in (("a", 511), ("b", 511), ("c", 1), ("d", 1), ("e", 1)):  # a and b fill an answer exactly
+        keys.do(1, "put", key, b"v" * size)
+    page, more = keys.ask("range", "", "", 100)
+    assert ([entry[0] for entry in page], more) == (["a", "b", "c"], True)
+    seen, changes = keys.ask("watch", "", 0, 100)
+    assert (seen, [change[1] for change in changes]) == (3, ["a", "b", "c"])
+    keys.do(1, "put", "a", b"v" * 512)  # one byte more
+    assert [entry[0] for entry in keys.ask("range", "", "", 100)[0]] == ["a", "b"]
+    assert [entry[0] for entry in keys.ask("range", "", "a", 2)[0]] == ["b", "c"]
+
+
+def test_changes_are_kept_up_to_the_limit_of_their_bytes_also_after_a_rise() -> None:
+    keys = Replicas(KvMachine, Tuning(kv_history_bytes=1024))
+    for machine in (keys.one, keys.other):
+        machine.rise(1)
+    keys.do(1, "put", "a", b"v" * 512)
+    keys.do(1, "put", "b", b"v" * 512)
+    assert len(keys.ask("watch", "", 1, 100)[1]) == 2
+    keys.do(1, "put", "c", b"v")
+    with pytest.raises(Refusal, match="before version 3"):
+        keys.ask("watch", "", 1, 100)
