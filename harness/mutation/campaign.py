@@ -180,6 +180,7 @@ def run_mutation(
                 report.outcomes.append(known)
             else:
                 todo.append(change)
+        Random(campaign.seed).shuffle(todo)  # so what an interrupted campaign has tried is a sample, too
         say(f"{len(changes)} changes, {len(todo)} of them to be tried, with {len(cases)} cases")
         began = time.monotonic()
         for outcome in _tried(todo, cases, sources, campaign):
