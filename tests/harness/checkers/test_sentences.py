@@ -343,8 +343,8 @@ def of_transactions() -> Iterator[str]:
     """Yield what is said of random transactions, by the level of isolation that they were promised."""
     for write, judge in JUDGES.items():
         rng = Random(write)
-        for _ in range(HISTORIES):
-            calls = some_transactions(rng, write)
+        for number in range(HISTORIES):
+            calls = some_transactions(rng, write, 14 if number % 2 else 5)
             for level in Isolation:
                 yield f"{write}, {level.text}: {said(judge(calls, CallContext(), level))}"
 

@@ -252,10 +252,10 @@ def in_a_circle(edges: set[tuple[int, int]], count: int) -> bool:
     return any(reach[one][one] for one in range(count))
 
 
-def some_transactions(rng: Random, write: str) -> list[ClientCall]:
+def some_transactions(rng: Random, write: str, most: int = 5) -> list[ClientCall]:
     """Return a random small history of a store that keeps to one level or another, or to none."""
-    count = rng.randint(2, 5)
-    places = sorted(rng.sample(range(40), 2 * count))
+    count = rng.randint(2, most)
+    places = sorted(rng.sample(range(8 * most), 2 * count))
     owners = [*range(count), *range(count)]
     rng.shuffle(owners)
     wrong = rng.choice([0.0, 0.3])

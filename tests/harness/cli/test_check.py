@@ -399,3 +399,34 @@ def test_every_judge_by_its_name(tmp_path: Path) -> None:
     path = saved(tmp_path, "a.edn", jepsen)
     assert run(["check", path, "--model", "list-append"]) == 1
     assert run(["check", path, "--model", "list-append", "--consistency", "serializable"]) == 0
+
+
+def test_a_judge_without_a_model_names_who_was_answered_what_and_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lines name processes, nodes and keys; a line that ends no call is a mistake of the file."""
+
+    def said(*rows: dict[str, Any]) -> tuple[int, str]:
+        code = run(["check", saved(tmp_path, "a.jsonl", lines([*rows])), "--model", "set"])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    added = [
+        {"process": "c1", "node": "n2", "type": kind, "f": "add", "value": 1, "key": "k"} for kind in ("invoke", "ok")
+    ]
+    read = [
+        {"process": "c3", "node": "n4", "type": kind, "f": "read", "value": [], "key": "k"} for kind in ("invoke", "ok")
+    ]
+    code, text = said(*added, *read)
+    assert code == 1
+    assert "c1 at n2" in text
+    assert "c3 at n4" in text
+    assert "no call open that this ok could end" in said(added[1])[1]
+    assert "whose open call is add" in said(added[0], {**added[1], "f": "read"})[1]
+    assert said(added[0], {"process": "c1", "type": "info"}, {"process": "c1", "type": "info"}, *read)[0] == 0
+    other = [{**row, "key": "other"} for row in read]
+    assert said(*added, *read, *other)[0] == 1
+
+
+def test_a_map_of_edn_may_have_a_list_or_a_map_as_its_key() -> None:
+    assert [*forms('{[1 2] 3, {:a 1} "b"}')] == [{"[1, 2]": 3, "{'a': 1}": "b"}]

@@ -88,6 +88,8 @@ def leaders_and_calls(world: Life) -> Iterator[str]:
         world.do("c", "put", "k", b"first %d" % number)
     world.do("c", "get", "k")
     world.outcome(watch)
+    quiet = world.watch("d", "q", 0, wait_s=0.3)
+    yield f"  a watch of nothing ends: {world.outcome(quiet)} at {world.now:.2f} s"
     world.ask("d", "locks", ["try", "l", "d", 300])
     world.pass_s(1.0)
     yield from world.chapter("Three puts, a get, a watch and a lock whose lease ends")
