@@ -414,7 +414,7 @@ def test_a_judge_without_a_model_names_who_was_answered_what_and_where(
     added = [
         {"process": "c1", "node": "n2", "type": kind, "f": "add", "value": 1, "key": "k"} for kind in ("invoke", "ok")
     ]
-    read = [
+    read: list[dict[str, Any]] = [
         {"process": "c3", "node": "n4", "type": kind, "f": "read", "value": [], "key": "k"} for kind in ("invoke", "ok")
     ]
     code, text = said(*added, *read)
