@@ -5,9 +5,9 @@ Theory of operation
 A `FaultSchedule` is plain data, so a run can be stored, and repeated with some of its faults left out. Each seed draws which
 kinds of fault the run has, and how severe they are, since a run with every kind of fault hides what a run with one kind shows.
 
-A run has two phases. In the fault phase, which lasts `fault_phase_s`, faults happen and the judge checks safety only. In the
-recovery phase all links are healed, exactly the nodes in `survivors` are up, which are a majority at least, clients call each
-of them, and each call must be answered within `RECOVERY_S`.
+A run has two phases. In the fault phase, which lasts `fault_phase_s` at most, faults happen and the judge checks safety only.
+In the recovery phase all links are healed, exactly the nodes in `survivors` are up, which are a majority at least, clients call
+each of them, and each call must be answered within `RECOVERY_S`.
 """
 
 from collections.abc import Sequence

@@ -145,12 +145,12 @@ def missing_timers(node: VirtualNode) -> list[Violation]:
         broken = ContractBroken(f"awaits() returned {awaited!r}, where a tuple is wanted: ({awaited!r},)")
         broken.place = str(place_of_function(type(instance).awaits))
         raise broken
-    of, running = node.instance_name, node.timers.running
-    return [
-        Violation(TIMER, f"{node.id} waits for something that may be lost, and its timer {name!r} is not set")
-        for name in awaited
-        if (of, name) not in running
-    ]
+    of, running, missing = node.instance_name, node.timers.running, []
+    for name in awaited:  # after every turn, so without a call
+        if (of, name) not in running:
+            text = f"{node.id} waits for something that may be lost, and its timer {name!r} is not set"
+            missing.append(Violation(TIMER, text))
+    return missing
 
 
 #: What a simulated run has seen if a node reported a ballot.

@@ -51,6 +51,14 @@ def fast_time(replicas: Replicas, now_s: float, fastest: float) -> Iterator[Viol
         yield Violation("client", text)
 
 
+def leases(log: ReferenceLog) -> dict[str, int]:
+    """Return when each lease ends, in milliseconds of the log's time, by a name for people."""
+    found = {f"lock {claim.lock!r} of {claim.owner!r}": claim.ends_ms for claim in log.locks.claims}
+    for group in ("members", "assignment"):
+        found |= {f"{group} {name!r}": member.ends_ms for name, member in log.group(group).members.items()}
+    return found
+
+
 def overdue_leases(log: ReferenceLog, idle_s: float) -> Iterator[Violation]:
     """Find the leases that last on though they should have ended while one node led, and nothing else happened.
 
@@ -58,10 +66,7 @@ def overdue_leases(log: ReferenceLog, idle_s: float) -> Iterator[Violation]:
         log: the reference at the end.
         idle_s: for how long nothing has happened, in seconds of the slowest clock.
     """
-    leases = {f"lock {claim.lock!r} of {claim.owner!r}": claim.ends_ms for claim in log.locks.claims}
-    for group in ("members", "assignment"):
-        leases |= {f"{group} {name!r}": member.ends_ms for name, member in log.group(group).members.items()}
-    for what, ends_ms in leases.items():
+    for what, ends_ms in leases(log).items():
         if ends_ms + _LATE_MS <= log.time_ms + idle_s * 1000:
             text = f"the lease of {what} is overdue: it was over at {ends_ms} ms of the log's time, and nothing has ended it"
             yield Violation(FAULT_TOLERANCE, text)

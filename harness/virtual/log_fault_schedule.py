@@ -44,6 +44,8 @@ from node.wire import encode_value
 _COLOURS: Final = ("blue", "red", "green")
 #: How long after the addition of a new member the removal of the replaced one follows.
 _REPLACED_AFTER_S: Final = 0.3
+#: How clients look for a leader in all runs.
+_PATIENT: Final = {"client_no_leader_ms": 50, "client_probe_ms": 100}
 #: The share of runs with slow disks; how long a sync takes then, and for how long disks are slow, in seconds.
 _SLOW_DISKS: Final = 0.12
 _SYNC_S: Final = (0.06, 0.3, 0.5)
@@ -92,7 +94,7 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
     rng = Random(f"log weather/{seed}/{nodes}")  # another text would change what every seed draws
     members = tuple(f"n{number}" for number in range(1, nodes + 1))
     clients = tuple(f"c{number}" for number in range(1, rng.randint(1, 3) + 1))
-    fault_phase_s = rng.choice((0.5, 1.0, 2.0))
+    fault_phase_s = rng.choice((0.4, 0.7, 1.0))
     moments = [rng.uniform(0.1, fault_phase_s * 0.8) for _ in range(rng.randint(1, 3))]
     times = Times(rng, moments, rng.choice((0.003, 0.03, 0.3)))
     victims = (LEADER, *rng.sample(members, rng.randint(1, min(2, nodes))))
@@ -145,8 +147,11 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
 
 
 def _tuning(seed: int, nodes: int) -> Tuning:
-    """Draw the settings; in some runs sessions end so soon that a run outlasts them."""
-    drawn = draw_settings(Random(f"settings/{seed}/{nodes}"), keeps_log=True)
+    """Draw the settings; in some runs sessions end so soon that a run outlasts them.
+
+    A client that finds no leader does not ask again and again: a reply that knows none shows nothing.
+    """
+    drawn = draw_settings(Random(f"settings/{seed}/{nodes}"), keeps_log=True) | _PATIENT
     if Random(f"short sessions/{seed}/{nodes}").random() < _SHORT_SESSIONS:
         drawn |= {"session_idle_ms": SHORT_SESSION_MS, "lease_ms_max": SHORT_SESSION_MS * 2 // 3}
     return tuning_of(drawn)

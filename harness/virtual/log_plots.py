@@ -35,8 +35,8 @@ from harness.virtual.steps import CrashMoment
 from node.contract import NodeId
 from node.wire import encode_value
 
-#: How long a node is struck in a plot: some longer than a client waits for a call, which is 3 s.
-_LONG_S: Final = (0.3, 1.0, 1.0, 4.0)
+#: How long a node is struck in a plot: some longer than a client waits for a call, which is 2 s.
+_LONG_S: Final = (0.3, 1.0, 1.0, 2.5)
 #: How long a siege lasts, and by when each call in it is owed an answer.
 SIEGE_S: Final = 12.0
 OWED_S: Final = 10.0

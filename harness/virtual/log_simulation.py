@@ -9,7 +9,7 @@ Rules
    and all voters that are up must reach the same state.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, cast
@@ -19,10 +19,11 @@ from cluster.clients.outcomes import NotDone, Ok, Outcome
 from cluster.clients.pipeline import Pipeline
 from harness.checkers.answers import wrong_answers
 from harness.checkers.asked import asked_of
+from harness.checkers.reference.log import ReferenceLog
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import RECOVERY_S
 from harness.virtual.judge import EVERYTHING, Violation
-from harness.virtual.log_end import fast_time, overdue_leases, watches_asleep, wrong_states
+from harness.virtual.log_end import fast_time, leases, overdue_leases, watches_asleep, wrong_states
 from harness.virtual.log_events import (
     KEYS,
     LEADER,
@@ -38,8 +39,8 @@ from harness.virtual.log_judge import LogJudge
 from harness.virtual.log_requests import CallRecord, ClientMemory, request_of
 from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.roles import BOUND, NodeRole
-from harness.virtual.scheduled_events import ScheduledCall
-from harness.virtual.simulation import RECOVERY_PACKET_S, SimulatedRun, Simulation
+from harness.virtual.scheduled_events import ScheduledCall, ScheduledEvent
+from harness.virtual.simulation import SimulatedRun, Simulation
 from harness.virtual.steps import LastCommit, Packet, PeerLost, Recover, Retire, SendFrame, Step
 from node.contract import Algorithm, Message, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
@@ -50,7 +51,7 @@ from node.wire import Codec, Envelope, encode_value
 
 _CLUSTER: Final = "0" * 32
 #: How long a client waits for the outcome of a call.
-_CALL_S: Final = 3.0
+_CALL_S: Final = 2.0
 #: What a client asks in the recovery phase, besides a write and a read. The watch is of the write.
 _ASKED_IN_RECOVERY: Final = ("range", "view", "owners", "watch")
 #: What a client follows while nothing happens at the end, but that leases end.
@@ -150,6 +151,8 @@ class _Client:
 class LogSimulation(Simulation):
     """One run of a log. Construct it and call `run` once."""
 
+    RECOVERY_PACKET_S = (0.0001, 0.003)  # slower links only add beats and ticks
+    QUIET_S = 0.1
     fault_schedule: LogFaultSchedule
 
     def __init__(
@@ -179,6 +182,8 @@ class LogSimulation(Simulation):
         self._commits_ms: dict[NodeId, int] = {}  # by node: how long its last commit took, until it takes that in
         self._reported_slow: dict[NodeId, None] = {}  # the nodes that have had a slow commit
         self._idle_from: tuple[float, NodeId | None] | None = None  # since when nothing happens, and who leads then
+        self._owed: list[LogCall] = []  # the calls of a siege, which are owed an answer
+        self._besieged = False
         self._heir: NodeId | None = None  # the node that is asked to lead, and does not lead yet
         self._handlers |= {
             _FrameArrival: self._frame_arrives,
@@ -206,6 +211,25 @@ class LogSimulation(Simulation):
         self.seen["a change of leader"] = self.judge.leaders - 1
         self.seen = +self.seen  # without zeros
         return replace(done, violations=self._violations(), seen=self.seen)
+
+    # --- the fault phase --------------------------------------------------------------------------------------------
+
+    def _schedule(self, event: ScheduledEvent) -> None:
+        super()._schedule(event)
+        self._besieged = self._besieged or getattr(event, "owed_s", 0.0) > 0
+
+    def _within_fault_phase(self, end_s: float) -> float:
+        # A siege has nothing more to show once all that is owed is answered, though a node be still cut off.
+        return min(end_s, self.fault_schedule.fault_phase_s) if self._besieged else super()._within_fault_phase(end_s)
+
+    def _run_fault_phase(self) -> None:
+        super()._run_fault_phase()
+        end_s = self.fault_schedule.fault_phase_s
+        while self._owed and self.now < end_s and not self._violations():
+            self._owed = [call for call in self._owed if not isinstance(call.outcome, Ok)]
+            if self._owed:
+                self._end_s = min(self.now + self.QUIET_S, end_s)
+                self._run_phase()
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -238,6 +262,7 @@ class LogSimulation(Simulation):
                 call = self._begin(event, max(_CALL_S, 2 * event.owed_s))
                 self.operations.append((call, event))
                 if event.owed_s:
+                    self._owed.append(call)
                     self._at(self.now + event.owed_s, _OwedOutcome(client, call))
             case MembershipChange(client=client, kind=kind, node=node):
                 if kind == "add" and not self.cluster.nodes[node].up and self.cluster.can_boot(node):
@@ -314,7 +339,7 @@ class LogSimulation(Simulation):
         """Schedule an arrival over a link, or lose it."""
         rng, links = self._rng, self.fault_schedule.links
         if self._recovering:
-            self._at(self.now + rng.uniform(*RECOVERY_PACKET_S), arrival)
+            self._at(self.now + rng.uniform(*self.RECOVERY_PACKET_S), arrival)
         elif rng.random() >= links.loss:
             self._at(self.now + self._travel_s(sender, to), arrival)
         else:
@@ -451,19 +476,26 @@ class LogSimulation(Simulation):
 
     def _wait_for_leases(self) -> bool:
         """Let nothing happen for long enough that every lease, and each short session, has to end: without a command, too."""
-        idles = self.fault_schedule.idles and self._idle_from is None
-        session_s = self.fault_schedule.tuning.session_idle_ms / 1000
-        short = session_s <= SHORT_SESSION_MS / 1000
-        if idles and (short or any(call.kind in _LEASE_KINDS for call in self._scheduled_operations())):
+        if self._idle_from is None and self.fault_schedule.idles and (idle_s := self._idle_s()):
             self._idle_from = self.now, self.leader()
-            self._end_s = self.now + _IDLE_S + (session_s if short else 0.0)
+            self._end_s = self.now + idle_s
             client = next(iter(self.clients))
             for kind in _FOLLOWED:
                 self._begin(ScheduledOperation(self.now, client, kind, KEYS[0], b""), 2 * RECOVERY_S)
         return self._idle_from is not None
 
-    def _scheduled_operations(self) -> Iterator[ScheduledOperation]:
-        return (call for call in self.fault_schedule.calls if isinstance(call, ScheduledOperation))
+    def _idle_s(self) -> float:
+        """Return for how long nothing must happen until all leases and short sessions have ended; 0 if there are none now."""
+        session_ms = self.fault_schedule.tuning.session_idle_ms
+        if session_ms <= SHORT_SESSION_MS:
+            return _IDLE_S + session_ms / 1000
+        scheduled = (call.kind for call in self.fault_schedule.calls if isinstance(call, ScheduledOperation))
+        if _LEASE_KINDS.isdisjoint(scheduled) or (log := self.judge.whole_log()) is None:
+            return 0.0
+        reference = ReferenceLog(self.fault_schedule.tuning)
+        for batch in log:
+            reference.advance(batch)
+        return _IDLE_S if leases(reference) else 0.0
 
     def _ask_to_lead(self, event: "_AskToLead") -> None:
         """Have a client ask for a leader, once a second, until the node leads."""

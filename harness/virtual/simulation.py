@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.fault_model import SOUND, FaultModel
@@ -39,6 +39,7 @@ from harness.virtual.scheduled_events import (
     OTHERS,
     ScheduledCall,
     ScheduledCut,
+    ScheduledEvent,
     ScheduledOutage,
     ScheduledPause,
     ScheduledPlot,
@@ -72,14 +73,19 @@ STEPS_MAX: Final = 100_000
 _COMMIT_S: Final = (0.0002, 0.002)
 #: How soon a plot that has found no node with its role looks again.
 _LOOK_S: Final = 0.005
-#: How long a packet takes in the recovery phase.
-RECOVERY_PACKET_S: Final = (0.0001, 0.01)
 
 
 class _TurnBegins(NamedTuple):
     """A node begins a turn, in which it takes in all that has come for it."""
 
     node: NodeId
+
+
+class _Look(NamedTuple):
+    """A plot looks again for a node that has its role, until a time."""
+
+    plot: ScheduledPlot
+    until_s: float
 
 
 class _OwedAnswer(NamedTuple):
@@ -105,6 +111,14 @@ class SimulatedRun:
 
 class Simulation:
     """One run. Construct it and call `run` once."""
+
+    RECOVERY_PACKET_S: ClassVar[tuple[float, float]] = (0.0001, 0.01)
+    """How long a packet takes in the recovery phase."""
+    QUIET_S: ClassVar[float] = float("inf")
+    """How long the fault phase goes on once no fault is in force, and neither a fault nor a call is to come.
+
+    The nodes of one variable are silent then. Those of a log send heartbeats, which take time and show nothing.
+    """
 
     def __init__(
         self,
@@ -149,6 +163,7 @@ class Simulation:
             TakeOwnMessages: self._own_messages_wait,
             GiveUp: self._client_gives_up,
             _TurnBegins: self._begin_turn,
+            _Look: self._look_again,
             _OwedAnswer: self._answer_is_owed,
         }
         for node in self.cluster.nodes.values():
@@ -158,12 +173,13 @@ class Simulation:
         """Run the fault phase and the recovery phase."""
         fault_schedule = self.fault_schedule
         for event in (*fault_schedule.faults, *fault_schedule.calls):
-            self._at(event.at_s, event)
-        self._until(fault_schedule.fault_phase_s)
+            self._schedule(event)
+        self._run_fault_phase()
         survivors = self._survivors()
         if survivors and not self._violations():
+            self._end_s = self.now + RECOVERY_S
             self._begin_recovery(survivors)
-            self._until(fault_schedule.fault_phase_s + RECOVERY_S)
+            self._run_phase()
             if not self._violations() and (unanswered := self._unanswered()):
                 self.cluster.judge.record_unanswered(unanswered, list(survivors))
         steps = [happened.step for happened in self.cluster.happened]
@@ -196,11 +212,23 @@ class Simulation:
         self._count += 1
         heapq.heappush(self._heap, (at_s, self._count, event))
 
-    def _until(self, end_s: float) -> None:
-        """Let every event happen that is due before `end_s`. Stop at a violation, or when every call of recovery is answered."""
+    def _schedule(self, event: ScheduledEvent) -> None:
+        """Schedule a fault or a call of the fault phase."""
+        self._at(event.at_s, event)
+        self._goes_on_until(event.at_s)
+
+    def _goes_on_until(self, at_s: float) -> None:
+        """Have the fault phase go on for a while after `at_s`, when something of it begins or ends."""
+        if not self._recovering:
+            self._end_s = max(self._end_s, min(at_s + self.QUIET_S, self.fault_schedule.fault_phase_s))
+
+    def _run_fault_phase(self) -> None:
+        self._run_phase()
+
+    def _run_phase(self) -> None:
+        """Let every event happen until the phase ends. Stop at a violation, or when every call of recovery is answered."""
         heap, happened, found = self._heap, self.cluster.happened, self.cluster.violations
         take_earliest, handler_of, scheduled = heapq.heappop, self._handlers.get, self._scheduled
-        self._end_s = end_s
         while heap and heap[0][0] < self._end_s and len(happened) < STEPS_MAX:
             self.now, _, event = take_earliest(heap)
             handler_of(type(event), scheduled)(event)  # as `_happen` does, without a call
@@ -262,7 +290,7 @@ class Simulation:
             case ScheduledCall():
                 self._call(event)
             case ScheduledPlot():
-                self._look_for_role(event)
+                self._look_for_role(event, self.now + event.within_s)
             case Recover(node):
                 if not self.cluster.nodes[node].up and self.cluster.can_boot(node):
                     self._apply(node, event)
@@ -282,6 +310,7 @@ class Simulation:
 
         What the cut or the pause holds is released at its end, and the recovery phase must not wait for that.
         """
+        self._goes_on_until(end_s)
         return min(end_s, self.fault_schedule.fault_phase_s)
 
     def _postpone(self, event: object, to_s: float) -> None:
@@ -295,17 +324,21 @@ class Simulation:
         """Return a node that has a role now, or None."""
         return holder_of(role, self.cluster.nodes, self._rng)
 
-    def _look_for_role(self, plot: ScheduledPlot) -> None:
+    def _look_again(self, look: _Look) -> None:
+        if not self._recovering:
+            self._look_for_role(look.plot, look.until_s)
+
+    def _look_for_role(self, plot: ScheduledPlot, until_s: float) -> None:
         """Let the events of a plot happen to the node that has its role; if there is none, look again soon."""
         node = self._node_with(plot.role)
         if node is not None:
             self._bound[BOUND[plot.role]] = node
             self.seen[f"a fault at the {plot.role}"] += 1
             for event in plot.then:
-                self._at(self.now + event.at_s, replace(event, at_s=self.now + event.at_s))
-        elif plot.within_s > 0:
-            again = replace(plot, at_s=self.now + _LOOK_S, within_s=plot.within_s - _LOOK_S)
-            self._at(again.at_s, again)
+                self._schedule(replace(event, at_s=self.now + event.at_s))
+        elif self.now < until_s:
+            self._at(self.now + _LOOK_S, _Look(plot, until_s))
+            self._goes_on_until(self.now + _LOOK_S)
 
     def _with_nodes(self, event: object) -> Any:
         """Return an event with nodes in the place of the names that stand for them; None if a name stands for nothing."""
@@ -430,7 +463,7 @@ class Simulation:
         """Send a packet: lose it, or schedule its arrival once or twice."""
         rng, links = self._rng, self.fault_schedule.links
         if self._recovering:
-            self._at(self.now + rng.uniform(*RECOVERY_PACKET_S), Deliver(packet))
+            self._at(self.now + rng.uniform(*self.RECOVERY_PACKET_S), Deliver(packet))
             return
         if rng.random() < self._loss.get(type(packet.message), links.loss):
             self.cluster.apply(DropPacket(packet))
@@ -448,7 +481,7 @@ class Simulation:
         return 0.0001 + (longest_s - 0.0001) * random() + self._syncs_s  # `Random.uniform`, without a call
 
     def _arrive(self, step: Deliver, packet: Packet) -> None:
-        cut = self._cut_between(packet.sender, packet.to) if not self._recovering else None
+        cut = self._cut_between(packet.sender, packet.to) if self._cuts and not self._recovering else None
         if cut is not None and cut.holds:
             self._at(self._cuts[cut], step)
         elif cut is not None or not self.cluster.nodes[packet.to].up:
@@ -489,6 +522,7 @@ class Simulation:
             self.cluster.apply(DoubtDisk(outage.node, outage.last_commit))
             self.seen[f"a {outage.last_commit} commit"] += 1
         self._at(self.now + outage.for_s, Recover(outage.node))
+        self._goes_on_until(self.now + outage.for_s)
 
     def _survives(self, last_commit: LastCommit) -> bool:
         """Return whether the algorithm promises anything after such damage. A log that does not may lose a commit with it."""

@@ -62,4 +62,8 @@ def simulate(
     kind = LogSimulation if isinstance(fault_schedule, LogFaultSchedule) else Simulation
     run: Simulation = kind(algorithm, fault_schedule, fault_model, look_for)  # type: ignore[arg-type]  # it fits its kind
     run.met = met
-    return run.run()
+    done = run.run()
+    vars(
+        run
+    ).clear()  # a run refers to itself, by its handlers: what it has seen would wait for a collection of garbage
+    return done

@@ -46,14 +46,19 @@ def test_what_clients_ask_anyway_shows_it(broken: type[MultiPaxos]) -> None:
     assert any(verdict.status is VerdictStatus.INVALID for verdict in verdicts)
 
 
+def is_found(broken: type[LogReplica], seeds: range, expected: str) -> bool:
+    """Return whether one of some seeds fails with `expected` in what is found."""
+    return any(expected in str(SimulationSettings().simulate(broken, seed).violations) for seed in seeds)
+
+
 @pytest.mark.parametrize("broken", OF_SETTINGS, ids=lambda broken: broken.__name__)
 def test_drawn_settings_show_it(broken: type[MultiPaxos]) -> None:
-    assert SimulationSettings().simulate(broken, 27).violations
+    assert is_found(broken, range(20), "agreement")
 
 
-@pytest.mark.parametrize(("broken", "seed"), [(AskTimerLost, 10_001), (FetchTimerLost, 10_004)])
-def test_simulations_show_a_timer_that_is_lost(broken: type[MultiPaxos], seed: int) -> None:
-    assert SimulationSettings().simulate(broken, seed).violations
+@pytest.mark.parametrize("broken", [AskTimerLost, FetchTimerLost])
+def test_simulations_show_a_timer_that_is_lost(broken: type[MultiPaxos]) -> None:
+    assert is_found(broken, range(10_000, 10_020), "its timer")
 
 
 @pytest.mark.parametrize(
@@ -67,35 +72,34 @@ def test_simulations_show_a_timer_that_is_lost(broken: type[MultiPaxos], seed: i
     ids=lambda case: getattr(case, "__name__", None),
 )
 def test_states_time_and_small_answers_show_it(broken: type[MultiPaxos], expected: str) -> None:
-    runs = (SimulationSettings().simulate(broken, seed).violations for seed in range(20))
-    assert expected in str(next(found for found in runs if found))
+    assert is_found(broken, range(20), expected)
 
 
 @pytest.mark.parametrize(
-    ("broken", "seed", "expected"),
+    ("broken", "first", "expected"),
     [
-        (unasked_restores.SharesAreNewAfterRestore, 5, "not the one that was saved"),
-        (unasked_restores.ResumptionsAreForgotten, 46, "not the one that was saved"),
-        (unasked_restores.TokensAreThoseOfHolders, 8, "other answers"),
-        (unasked_restores.RestoresAddToWhatIsThere, 33, "another state"),
-        (unasked_restores.ReplacedEntriesStayOnDisk, 8, "record of round 1 in slot 7, after one of round 3"),
-        (unasked_restores.TermsWithoutVotesAreInMemory, 1, "had promised"),
-        (unasked_restores.SessionsEndABeatEarly, 14, "the sessions"),
-        (unasked_restores.LeasesKeepTheirLength, 34, "claims"),
-        (unasked_restores.DetailsMayDiffer, 14, "no place in the log"),
-        (unasked_restores.LateFramesAreStale, 2, "the sessions"),
-        (unasked_restores.ClosedSessionsKeepTheirLocks, 26, "last ticket and token"),
-        (unasked_restores.CompactionIsOffByOne, 10, "no place in the log"),
-        (unasked_restores.LearnersConfirm, 349, "read at n2"),
-        (unasked_restores.AnyAnswerConfirms, 292, "read at n3"),
-        (unasked_restores.AnyAnswerConfirmsInRaft, 292, "read at n1"),
+        (unasked_restores.SharesAreNewAfterRestore, 0, "not the one that was saved"),
+        (unasked_restores.ResumptionsAreForgotten, 0, "not the one that was saved"),
+        (unasked_restores.TokensAreThoseOfHolders, 0, "not the one that was saved"),
+        (unasked_restores.RestoresAddToWhatIsThere, 0, "another state"),
+        (unasked_restores.ReplacedEntriesStayOnDisk, 0, "after one of round"),
+        (unasked_restores.TermsWithoutVotesAreInMemory, 0, "had promised"),
+        (unasked_restores.SessionsEndABeatEarly, 0, "the sessions"),
+        (unasked_restores.LeasesKeepTheirLength, 0, "claims"),
+        (unasked_restores.DetailsMayDiffer, 0, "no place in the log"),
+        (unasked_restores.LateFramesAreStale, 0, "the sessions"),
+        (unasked_restores.ClosedSessionsKeepTheirLocks, 0, "last ticket and token"),
+        (unasked_restores.CompactionIsOffByOne, 0, "no place in the log"),
+        (unasked_restores.LearnersConfirm, 340, "read at n"),
+        (unasked_restores.AnyAnswerConfirms, 290, "read at n"),
+        (unasked_restores.AnyAnswerConfirmsInRaft, 290, "read at n"),
     ],
     ids=lambda case: getattr(case, "__name__", None),
 )
 def test_what_is_restored_and_who_is_asked_while_another_leads_show_it(
-    broken: type[LogReplica], seed: int, expected: str
+    broken: type[LogReplica], first: int, expected: str
 ) -> None:
-    assert expected in str(SimulationSettings().simulate(broken, seed).violations)
+    assert is_found(broken, range(first, first + 60), expected)
 
 
 def test_there_are_two_of_each_kind_and_the_readme_has_them() -> None:
