@@ -481,7 +481,8 @@ class Simulation:
         return 0.0001 + (longest_s - 0.0001) * random() + self._syncs_s  # `Random.uniform`, without a call
 
     def _arrive(self, step: Deliver, packet: Packet) -> None:
-        cut = self._cut_between(packet.sender, packet.to) if self._cuts and not self._recovering else None
+        # Asked also without a cut in `_cuts`: a script has cuts of its own (`LogWorld`).
+        cut = self._cut_between(packet.sender, packet.to) if not self._recovering else None
         if cut is not None and cut.holds:
             self._at(self._cuts[cut], step)
         elif cut is not None or not self.cluster.nodes[packet.to].up:
