@@ -212,9 +212,7 @@ class LiveView:
             before = self._shown.get(node)
             time_us = self.us(time_ns) if before is None else max(self.us(time_ns), before["t"] + 1)
             status = {} if self._is_foreign and process["state"] == "up" else self._statuses.get(node)
-            event = node_event(
-                time_us, process, status, None if process["state"] == "up" else self._last_said.get(node)
-            )
+            event = node_event(time_us, process, status, self._last_said.get(node))
             if before is None or {**before, "t": 0} != {**event, "t": 0}:
                 self._shown[node] = event
                 events.append(event)

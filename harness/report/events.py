@@ -134,11 +134,11 @@ def node_event(
         time_us: when it was so.
         process: its process, as `LiveVerbs.look` describes it.
         status: the last status that it has replied with; None if it does not reply.
-        last_said: of a node that does not run, the last status that it has replied with; None if its disk has gone.
+        last_said: the last status that it has replied with, also in an earlier life; None if its disk has gone.
 
     Returns:
         The event. Its `vars` has the facts of each of the node's latest variables, by name: role, ballot, vote, votes, decided.
-        Of a node that does not run they are those of `last_said` that are on its disk, and `kept` is true.
+        Of a node that does not reply they are those of `last_said` that are on its disk, and `kept` is true.
     """
     is_kept = status is None and last_said is not None
     status = status if status is not None else last_said

@@ -34,7 +34,8 @@ export function pictureAt(store, about, names, t, variable) {
 function nodeAt(store, about, name, t, variable) {
   const event = store.nodeAt(name, t);
   if (!event) return { name, state: "new", how: "not seen yet", facts: {} };
-  const facts = event.vars[about.keeps_log ? event.latest ?? "" : variable] ?? event.vars[""] ?? (event.state === "up" ? about.first_roles?.[name] : null) ?? {};
+  const known = event.vars[about.keeps_log ? event.latest ?? "" : variable] ?? event.vars[""], first = event.state === "up" ? about.first_roles?.[name] : null;
+  const facts = event.kept ? { ...first, ...known } : known ?? first ?? {};
   return { name, state: event.state, how: event.how, pid: event.pid, boots: event.boots, answers: event.answers, kept: event.kept, facts,
     ballot: facts.ballot && facts.ballot[0] ? facts.ballot.join("·") : "", refused: event.how.includes("see its log"),
     accepted: facts.accepted_value ?? (facts.accepted && store.proposed.get(`${variable} ${facts.accepted.join("·")}`)) };

@@ -30,7 +30,10 @@ def test_a_killed_node_keeps_what_is_on_its_disk_until_the_disk_goes() -> None:
     live._take_statuses({"n1": {"variables": {"colour": votes}, "latest": "colour"}}, {"n1": "a"})
     (killed,) = live.take_processes(time.monotonic_ns(), [down])
     assert (killed["kept"], killed["answers"], killed["vars"]) == (True, False, {"colour": {"vote": "'blue'"}})
-    (again,) = live.take_processes(time.monotonic_ns(), [up])  # it is asked again, and shows nothing until it answers
-    assert (again["kept"], again["vars"]) == (False, {})
+    (again,) = live.take_processes(time.monotonic_ns(), [up])  # so it does until it answers
+    assert (again["kept"], again["answers"], again["vars"]) == (True, False, {"colour": {"vote": "'blue'"}})
+    live._take_statuses({"n1": {"variables": {"colour": votes}, "latest": "colour"}}, {"n1": "a"})
+    answering = live.view.log.read(0, 10).events[-1]
+    assert (answering["kept"], answering["vars"]["colour"]["role"]) == (False, "voter")
     (killed,) = live.take_processes(time.monotonic_ns(), [down], without_disk=["n1"])
     assert (killed["kept"], killed["vars"]) == (False, {})
