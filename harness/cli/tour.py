@@ -48,7 +48,8 @@ def tour(
     Enter goes on. Each chapter ends with a challenge at a cluster of its own: `hint` helps, `check` has the judges rule. Ctrl-C
     ends the tour and everything that it has started. Each cluster leaves a run folder, which `consensus report` draws.
 
-    With --text, with --yes, and where there is no browser, it is told in this terminal.
+    With --text, with --yes, with -o json, and where there is no browser, it is told in this terminal. With --open or --no-open
+    there is a page even so, and -o json then prints its address.
 
     For example: consensus tour --chapter failover
 
@@ -65,8 +66,8 @@ def tour(
     if only_list:
         _list(numbered, as_json)
         return 0
-    if not (text or yes or as_json) and (show is not None or _can_show()):
-        _serve(root, chosen and numbered[0][1].name, port, show=show is not False)
+    if not (text or yes) and (show is not None or (not as_json and _can_show())):
+        _serve(root, chosen and numbered[0][1].name, port, show=show is not False, as_json=as_json)
         return 0
     told = _tell(
         root, numbered, waits=not (yes or as_json) and sys.stdin is not None and sys.stdin.isatty(), quiet=as_json
@@ -90,7 +91,7 @@ def _can_show() -> bool:
     return True
 
 
-def _serve(root: Path, chapter: str | None, port: int, *, show: bool) -> None:
+def _serve(root: Path, chapter: str | None, port: int, *, show: bool, as_json: bool) -> None:
     """Serve the page of the tour until Ctrl-C."""
     from harness.cli.live_page import Announcement  # noqa: PLC0415 - the web server is for the page alone
     from harness.page.address import PageAddress  # noqa: PLC0415
@@ -105,7 +106,8 @@ def _serve(root: Path, chapter: str | None, port: int, *, show: bool) -> None:
         with closing(server):
             ends_with_its_user()
             address = server.url + (f"#chapter={chapter}" if chapter else "")
-            Announcement(address, show=show, without="or `consensus tour --text` tells it here").make()
+            without = "or `consensus tour --text` tells it here"
+            Announcement(address, show=show, as_json=as_json, without=without).make()
             print_stderr("Ctrl-C ends the page")
             threading.Event().wait()
 

@@ -324,7 +324,7 @@ def in_words(outcome: Outcome) -> str:
         case NotDone(_, reason):
             return f"refused ({reason})"
         case NotKnown(reason):
-            return f"no answer ({reason})"
+            return reason if reason.startswith("no answer") else f"no answer ({reason})"
 
 
 def log_lines(replicas: Mapping[NodeId, Mapping[str, Any]]) -> list[str]:

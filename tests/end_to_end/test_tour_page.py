@@ -1,5 +1,6 @@
 """The tour on the page, in a real browser and on real processes: from the list of the chapters to a challenge that is solved."""
 
+import json
 import re
 import signal
 import subprocess
@@ -58,6 +59,11 @@ def propose(seen: Opened, node: str, colour: str) -> None:
 
 def pids_in(text: str) -> list[int]:
     return [int(pid) for pid in re.findall(r"is process (\d+)", text)]
+
+
+def test_a_program_is_told_the_address(browser: Browser, tmp_path: Path) -> None:
+    with tour(tmp_path / "lab", "-o", "json") as line, opened(browser, json.loads(line)["url"]) as seen:
+        expect(seen.page.locator("#chapters button")).to_have_count(len(CHAPTERS))
 
 
 def test_a_chapter_from_its_first_screen_to_its_challenge_solved_with_the_mouse(

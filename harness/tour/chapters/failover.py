@@ -36,7 +36,7 @@ def _blue_against_red(stage: Stage) -> Measured:
     meaning = (
         f"Two decisions: {shown(value(blue))} on one side, {shown(value(red))} on the other, and both were given to "
         "clients as final. No process died. n3, n4 and n5 took n1 for dead because they did not hear it, and n1 "
-        "never learned that it had been replaced. Silence is not death."
+        "never learned that it had been replaced. Silence is not death. This is split-brain."
         if differ
         else "This time the two sides did not decide differently."
     )
@@ -103,7 +103,7 @@ FAILOVER: Final = TourChapter(
             "n1 leads. Cut it off, and propose on both sides: `cut n1 | n2 n3`.",
         ),
         ("cut n1 | n2 n3", "propose blue at n1", "propose red at n2"),
-        "This is split-brain. What is missing is a reason why two sides could not both decide: any two majorities "
+        "Split-brain again. What is missing is a reason why two sides could not both decide: any two majorities "
         "share a node.",
     ),
     "tutorial/3-naive-failover.md",
