@@ -32,6 +32,8 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -63,7 +65,7 @@ from node.transport import (
     send_along,
     tuned,
 )
-from node.wire import Codec
+from node.wire import Codec, Envelope
 
 #: How many messages of one link the proxy reads before it goes to the next link.
 INTAKE_MAX: Final = 128
@@ -71,6 +73,9 @@ INTAKE_MAX: Final = 128
 _IDLE_S: Final = 1.0
 #: For how many nodes that join later the proxy has room.
 _MORE_NODES: Final = 8
+#: How many decoded frames are kept, and how large such a frame may be, in bytes: a broadcast arrives as several copies.
+_KEPT_FRAMES: Final = 64
+_KEPT_FRAME_BYTES_MAX: Final = 4096
 _Socket = zmq.Socket[bytes]
 
 log = logging.getLogger("proxy")
@@ -86,7 +91,7 @@ class Proxy:
         self._recorder = recorder
         types = [cls.type_name() for cls in (*CLIENT_MESSAGES, *messages)]
         self._switchboard = Switchboard(
-            self._nodes, Codec(settings.cluster, messages).decode, types, recorder, rng, self
+            self._nodes, _decoder(Codec(settings.cluster, messages)), types, recorder, rng, self
         )
         self._context = _context_for(len(settings.nodes))
         self._poller = Poller()
@@ -269,6 +274,12 @@ class Proxy:
     def connected(self, node: NodeId) -> int:
         sinks = (self._sinks.get((sender, node)) for sender in self._senders_to(node))
         return sum(1 for sink in sinks if sink is not None and sink not in self._connecting)
+
+
+def _decoder(codec: Codec) -> Callable[[bytes], Envelope]:
+    """Return what decodes frames. The copies of a broadcast share one envelope, which nothing changes."""
+    decode_once = lru_cache(_KEPT_FRAMES)(codec.decode)
+    return lambda frame: decode_once(frame) if len(frame) <= _KEPT_FRAME_BYTES_MAX else codec.decode(frame)
 
 
 def _context_for(nodes: int) -> zmq.Context[_Socket]:

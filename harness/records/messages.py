@@ -60,6 +60,8 @@ _KEPT_VALUE_BYTES_MAX: Final = 512
 log = logging.getLogger("proxy")
 
 _encode: Final = json.JSONEncoder(separators=(", ", ": "), ensure_ascii=False).encode
+#: The names of nodes and rules recur in each line.
+_encoded: Final[Callable[[str | None], str]] = lru_cache(_KEPT_VALUES)(_encode)
 
 
 class Recordable(Protocol):
@@ -181,7 +183,8 @@ class MessageRecorder:
 
     def _write_out(self) -> None:
         if self._file is not None and self._waiting:
-            self._file.write("".join(_line(entry) for entry in self._waiting))
+            described: dict[int, str] = {}
+            self._file.write("".join([_line(entry, described) for entry in self._waiting]))
             if self._file.lost:
                 log.warning("the record of messages ends here: %s", self._file.lost)
                 self.lost, self._file = self._file.lost, None
@@ -191,23 +194,34 @@ class MessageRecorder:
         self._waiting.clear()
 
 
-def _line(entry: RecordLine) -> str:
-    envelope = entry.envelope
-    line: dict[str, Any] = {
-        "index": entry.line,
-        "time": entry.time_ns,
-        "from": entry.link[0],
-        "to": entry.link[1],
+def _line(entry: RecordLine, described: dict[int, str]) -> str:
+    """Return a line of the file.
+
+    `described` has what lines say of a message, by the identity of its envelope: all copies of a broadcast are described once.
+    It serves lines of which each keeps its envelope alive.
+    """
+    envelope, link = entry.envelope, entry.link
+    about = described.get(id(envelope)) if envelope is not None else None
+    if about is None:
+        about = _described(envelope, entry.payload)
+        if envelope is not None:
+            described[id(envelope)] = about
+    of = "" if entry.of is None else f', "of": {entry.of}'
+    return (
+        f'{{"index": {entry.line}, "time": {entry.time_ns}, "from": {_encoded(link[0])}, "to": {_encoded(link[1])}, {about}, '
+        f'"fate": "{entry.fate}", "rule": {_encoded(entry.rule)}{of}}}\n'
+    )
+
+
+def _described(envelope: Envelope | None, payload: bytes) -> str:
+    """Return what a line says of a message itself, as the entries of an object of JSON."""
+    said = {
         "type": UNKNOWN_TYPE if envelope is None else envelope.message.type_name(),
         "variable": None if envelope is None else envelope.variable,
         "incarnation": None if envelope is None else envelope.incarnation,
-        "fields": {"bytes": entry.payload[:64].hex()} if envelope is None else readable_fields(envelope.message),
-        "fate": entry.fate,
-        "rule": entry.rule,
+        "fields": {"bytes": payload[:64].hex()} if envelope is None else readable_fields(envelope.message),
     }
-    if entry.of is not None:
-        line["of"] = entry.of
-    return _encode(line) + "\n"
+    return _encode(said)[1:-1]
 
 
 def readable_fields(message: Message) -> dict[str, Any]:

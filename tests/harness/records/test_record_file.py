@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.network.in_transit import InTransit
 from harness.records import history
 from harness.records.history_recorder import HistoryRecorder
-from harness.records.messages import MessageRecorder
+from harness.records.messages import MessageRecorder, load
 from harness.records.record_file import RecordFile
+from node.client_messages import QueryRequest
+from node.wire import Envelope
 
 
 def fill_disk_after(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -79,3 +82,24 @@ def test_a_proxy_counts_on_when_it_cannot_record(tmp_path: Path) -> None:
     assert recorder.count == 300
     assert not recorder.behind
     assert recorder.lost == "/dev/full cannot be written: No space left on device"
+
+
+def test_copies_of_a_message_have_lines_of_their_own(tmp_path: Path) -> None:
+    envelope = Envelope("n1", 2, 'a "variable"', QueryRequest(7, 100))
+    recorder = MessageRecorder(tmp_path / "messages.jsonl")
+    for receiver, rule in (("n2", None), ("n3", 'drop "1"')):
+        recorder.note(InTransit(("n1", receiver), b"frame", envelope), "passed", rule, 5)
+    recorder.note(InTransit(("n1", "n2"), b"\xff"), "dropped", None, 6)
+    recorder.close()
+
+    first, copy, unknown = load(tmp_path / "messages.jsonl")
+
+    said = {
+        "type": "QueryRequest",
+        "variable": 'a "variable"',
+        "incarnation": 2,
+        "fields": {"number": 7, "timeout_ms": 100},
+    }
+    assert {"index": 0, "time": 5, "from": "n1", "to": "n2", **said, "fate": "passed", "rule": None} == first
+    assert {**first, "index": 1, "to": "n3", "rule": 'drop "1"'} == copy
+    assert (unknown["type"], unknown["fields"], unknown["fate"]) == ("?", {"bytes": "ff"}, "dropped")
