@@ -170,7 +170,8 @@ class Client:
 
     def poll(self) -> None:
         """Send what is due and take in what has arrived, without waiting."""
-        self._sharing.try_driving(lambda: self._step(0.0))
+        if self._calls:  # else nothing is to be sent, and what arrives is late
+            self._sharing.try_driving(lambda: self._step(0.0))
 
     def close(self) -> None:
         """Close the sockets. A call under way is unknown, without a callback. In a forked child process this does nothing."""

@@ -9,6 +9,7 @@ Rules
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -54,7 +55,7 @@ class ApiCalls:
         self._blocking: dict[int, BlockingCaller] = {}
         self._async: dict[int, AsyncCaller] = {}
         self._threads: dict[int, ThreadPoolExecutor] = {}
-        self._open: list[Future[None]] = []
+        self._done: deque[Future[None]] = deque()
         self._turns: dict[int, asyncio.Lock] = {}
         self._processes: dict[int, int] = {}
         self._resume: dict[int, int | None] = {}
@@ -69,14 +70,13 @@ class ApiCalls:
         else:
             thread = self._threads.setdefault(client, ThreadPoolExecutor(1, f"api client {client}"))
             future = thread.submit(self._do, client, call, begun)
-        self._open.append(future)
+        future.add_done_callback(self._done.append)
         return begun
 
     def poll(self) -> None:
         """Raise what a call has raised that no client of the API may raise. Does not wait."""
-        for future in [future for future in self._open if future.done()]:
-            self._open.remove(future)
-            future.result()
+        while self._done:
+            self._done.popleft().result()
 
     def restart(self, client: int, *, new_session: bool = False) -> None:
         """Restart a client that has no call open. It resumes its session, or opens a new one."""

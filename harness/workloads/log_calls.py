@@ -9,6 +9,7 @@ Rules
 4. A client that restarts has forgotten its calls under way, and continues its session.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -74,6 +75,8 @@ class LogCalls:
         self._clients: dict[int, LogClient] = {}
         #: When each client has to send next, unless it begins a call or receives something before.
         self._due: dict[int, float] = {}
+        #: The earliest of these. Most polls come before it, and find nothing to do.
+        self._next_due = 0.0
         self._open: dict[RecordedLogCall, None] = {}
         self._idle: dict[int, list[str]] = {}
         self._repeats: dict[int, Random] = {}
@@ -126,7 +129,7 @@ class LogCalls:
         return recorded
 
     def _begin(self, client: int, operation: Operation[Any], timeout_s: float) -> LogCall:
-        self._due.pop(client, None)
+        self._is_due(client)
         return self._client(client).begin(
             operation.machine,
             operation.command,
@@ -138,17 +141,27 @@ class LogCalls:
     def poll(self) -> None:
         """Send the frames that are due, receive the answers that have arrived, and record their outcomes. Does not wait."""
         now = time.monotonic()
-        for number, client in self._clients.items():
-            if self._due.get(number, now) <= now:
-                client.send(now)
-                self._due[number] = client.due()
-        for source in self._poller.poll(0):
+        sends = now >= self._next_due
+        if sends:
+            for number, client in self._clients.items():
+                if self._due.get(number, now) <= now:
+                    client.send(now)
+                    self._due[number] = client.due()
+            self._next_due = min(self._due.values(), default=math.inf)
+        ready = self._poller.poll(0)
+        for source in ready:
             for number, client in self._clients.items():
                 if client.owns(source):
                     client.receive(source)
-                    self._due.pop(number, None)
-        for call in [call for call in self._open if call.call.outcome is not None]:
-            self._end(call)
+                    self._is_due(number)
+        if sends or ready:
+            for call in [call for call in self._open if call.call.outcome is not None]:
+                self._end(call)
+
+    def _is_due(self, client: int) -> None:
+        """Have the next poll send what a client has to send."""
+        self._due.pop(client, None)
+        self._next_due = 0.0
 
     def restart(self, client: int, *, new_session: bool = False) -> None:
         """Restart a client: it forgets everything except the number of its session. Its calls under way become unknown.
@@ -166,7 +179,7 @@ class LogCalls:
         self.sent_again += old.pipeline.sent_again
         old.close()
         resume = None if new_session else old.pipeline.session
-        self._due.pop(client, None)
+        self._is_due(client)
         self._clients[client] = self._made(client, resume)
 
     def close(self) -> None:
