@@ -138,7 +138,12 @@ def run_plan(
         nemesis = Nemesis(run, plan, show)
         nemesis.start()
         try:
-            own = None if isinstance(run, SystemRun) else PassersBy(run.cluster, Random(f"passers-by/{plan.seed}"))
+            # A trace is compared with the proxy's record, which has nothing of clients that connect to nodes themselves.
+            own = (
+                None
+                if trace or isinstance(run, SystemRun)
+                else PassersBy(run.cluster, Random(f"passers-by/{plan.seed}"))
+            )
             WorkloadClients(run, clients, nemesis.is_busy, stop_early, own).work()
         finally:
             nemesis.stop()
