@@ -16,8 +16,9 @@ demo: .venv/installed
 
 test: check run-tests
 
+# Many tests wait for processes, so two cores keep six workers busy.
 run-tests: .venv/installed-test .venv/compiled-tests
-	$(BIN)/python -m pytest -n 4 --dist loadscope
+	$(BIN)/python -m pytest -n 6 --dist loadscope
 
 check: .venv/installed-test
 	$(BIN)/ruff format --check .
@@ -54,7 +55,7 @@ coverage: .venv/installed-coverage
 	@touch $@ .venv/installed
 
 # pytest compiles the tests in its own way, for ten seconds. Here that is done once, beside the type checker; otherwise each of the
-# four workers would do it, all at the same time.
+# six workers would do it, all at the same time.
 .venv/compiled-tests: .venv/installed-test
 	-@$(BIN)/python -m pytest -n 0 --collect-only -qq > /dev/null
 	@touch $@
