@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,17 @@ def test_what_was_corrupted_may_have_come_as_anything_or_not_at_all() -> None:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rivals, messages that are lost and repeated, a node that is killed and comes back."""
+    """Rivals, of which n1 is beaten once and tries again later; messages that are lost; a node that is killed and comes back."""
     folder = tmp_path_factory.mktemp("trace") / "run"
     experiment = Experiment(folder, nodes=3, trace=True)
     with experiment as running:
         with running.faults.lossy(0.02):
-            for round_ in range(4):
+            for round_ in count():
                 rivals = [running.begin_propose(f"x{round_}", at, at) for at in ("n1", "n2", "n3")]
                 running.settle(*rivals)
+                running.network.flush()
+                if round_ >= 3 and prepared_twice(list(running.messages())):
+                    break
         running.faults.kill("n2")
         running.propose("y", "navy\u2028blue\x85", "n1")  # Unicode ends lines there, and JSON does not
         running.faults.restart("n2")
@@ -121,13 +124,18 @@ def swap_two_lines(wire: Lines, _trace: Lines) -> None:
     wire[10], wire[11] = wire[11], wire[10]
 
 
-def swap_two_messages_of_a_link(wire: Lines, _trace: Lines) -> None:
+def prepared_twice(wire: Lines) -> list[tuple[int, int]]:
+    """Return where n1 sends n2 two different Prepares about one variable, one right after the other: their places, as pairs."""
     link = [at for at in sent(wire, "Prepare") if (wire[at]["from"], wire[at]["to"]) == ("n1", "n2")]
-    one, other = next(
+    return [
         (a, b)
         for a, b in pairwise(link)
         if wire[a]["variable"] == wire[b]["variable"] and wire[a]["fields"] != wire[b]["fields"]
-    )
+    ]
+
+
+def swap_two_messages_of_a_link(wire: Lines, _trace: Lines) -> None:
+    one, other = prepared_twice(wire)[0]
     wire[one]["fields"], wire[other]["fields"] = wire[other]["fields"], wire[one]["fields"]
 
 
