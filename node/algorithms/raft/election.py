@@ -9,6 +9,9 @@ Rules
 4. A replica that has heard from a leader lately ignores a RequestVote: it neither votes nor raises its term (section 4.2.3). So
    a server that was removed, and does not know that, disturbs no other. A candidate that the leader has asked to run is heard.
 5. A replica that learns of the leader of its term, and has not voted in it, notes the leader as its vote.
+6. A candidate whose term has a rival, or whose log lacks something, begins anew soon: after a round trip, in which a rival that
+   wins would report that it leads, and a random time. Voters that see their leader's connection close run at the same time, and
+   would otherwise wait for a whole election timeout after each split vote (section 3.4).
 """
 
 from node.algorithms.raft.log import RaftLog
@@ -36,6 +39,7 @@ class RaftElection(LogElection):
         self.ballot = NO_BALLOT  # of this replica's latest candidacy
         self.transfer = False  # whether a leader has asked this replica to run
         self.votes: dict[NodeId, Doubt] = {}
+        self.refused = False  # whether a voter has refused its vote in this candidacy
 
     def start(self) -> None:
         """Read the disk."""
@@ -66,6 +70,19 @@ class RaftElection(LogElection):
         self.votes[sender] = Doubt(vote.doubt)
         return self.doubts.quorum_reports(configuration.voters, self.votes)
 
+    def vote_refused(self) -> None:
+        """Take in that a voter refuses its vote in this replica's term, so that another candidacy may have to follow."""
+        if self.refused:
+            return  # each time that it is asked again
+        self.refused = True
+        tuning = self.node.tuning
+        least_s = (max(tuning.hurry_ms, 1) + self.wait_ms) / 1000 * min(2**self.failures, tuning.growth_max)
+        self.node.set_timer("anew", least_s, 3 * least_s)
+
+    def forget_time(self) -> None:
+        super().forget_time()
+        self.refused = False  # it only makes the candidacy shorter
+
     # --- running ----------------------------------------------------------------------------------------------------
 
     def send_canvass(self, configuration: Configuration) -> None:
@@ -82,7 +99,7 @@ class RaftElection(LogElection):
             return
         self.enter_term(term, self.node.id)
         self.ballot = Ballot(term, self.node.id)
-        self.role, self.leader, self.ticks, self.votes = self.RUNNING, None, 0, {}
+        self.role, self.leader, self.ticks, self.votes, self.refused = self.RUNNING, None, 0, {}, False
         self.begin_anew_after(self.node.tuning.prepare_ms)
         self.ask_again(configuration)
 

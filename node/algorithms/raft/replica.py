@@ -224,7 +224,9 @@ class Raft(LogReplica):
         elif isinstance(message, VoteReply) and election.role == election.RUNNING and message.ballot == election.ballot:
             if self.doubts.note(message.doubts):
                 election.become_running(self.configuration)
-            elif message.granted and election.count_vote(sender, message, self.configuration):
+            elif not message.granted:
+                election.vote_refused()
+            elif election.count_vote(sender, message, self.configuration):
                 self.become_leading()
 
     def pre_vote_requested(self, sender: NodeId, message: PreVote) -> None:

@@ -153,6 +153,20 @@ def test_3_4_election_safety_two_candidates_of_a_term_are_not_both_elected() -> 
     assert sum(raft(net, node).leading is not None for node in "abcde") == 1
 
 
+def test_3_4_a_candidate_whose_vote_is_split_runs_again_soon_at_a_random_time() -> None:
+    net = Schedule(Raft, "abc")
+    run(net, "a")
+    run(net, "b")
+    whole = net.timers("a")["anew"]
+    net.deliver(RequestVote, "a", "b")
+    net.deliver(VoteReply, "b", "a")
+    soon = net.timers("a")["anew"]
+    assert soon[0] < soon[1] < whole[0]
+    net.inject("c", "a", VoteReply(Ballot(1, "a"), 1, granted=True, doubt=0, doubts=()))
+    assert raft(net, "a").leading is not None
+    assert "anew" not in net.timers("a")
+
+
 def test_3_4_a_candidate_needs_the_votes_of_a_majority() -> None:
     net = Schedule(Raft, "abcde")
     run(net, "a")
