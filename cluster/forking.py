@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Final
 
+from cluster.adopted_process import UNSEEN_STATUS
 from cluster.process_mark import VARIABLE
 from node.fork_server import is_possible, serve_in_fork
 
@@ -64,8 +65,8 @@ class ForkedProcess(subprocess.Popen[bytes]):
             if self.returncode is None:
                 try:
                     pid, status = os.waitpid(self.pid, os.WNOHANG)
-                except ChildProcessError:  # this is a fork of the launcher, which cannot know
-                    return None
+                except ChildProcessError:  # this is a fork of the launcher, or Ctrl-C came before the status was noted
+                    return self._look()
                 if pid:
                     self.returncode = os.waitstatus_to_exitcode(status)
             return self.returncode
@@ -73,7 +74,7 @@ class ForkedProcess(subprocess.Popen[bytes]):
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end, at most `timeout` seconds. Raises subprocess.TimeoutExpired."""
         with self._reaping:
-            pidfd = os.pidfd_open(self.pid) if self.returncode is None else None
+            pidfd = os.pidfd_open(self.pid) if self.returncode is None and self._look() is None else None
         if pidfd is not None:
             try:
                 poller = select.poll()
@@ -85,6 +86,14 @@ class ForkedProcess(subprocess.Popen[bytes]):
         if status is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0)
         return status
+
+    def _look(self) -> int | None:
+        """Note the end of a child that is no more, whose status is lost. Return that, or None if there still is a process."""
+        try:
+            os.close(os.pidfd_open(self.pid))
+        except ProcessLookupError:
+            self.returncode = UNSEEN_STATUS
+        return self.returncode
 
     def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:  # noqa: A002
         """Write `input`, close stdin and wait for the end. The output is in the child's log, so nothing is returned.

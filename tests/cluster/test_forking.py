@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from cluster import forking
+from cluster.adopted_process import UNSEEN_STATUS
 from cluster.forking import COLD, ForkedProcess, ForkServers
 from cluster.process_mark import VARIABLE, ProcessMark
 from cluster.spawning import spawn, spawn_detached, warm_up
@@ -221,6 +222,18 @@ def test_its_parent_learns_how_it_ends(probe: Probe) -> None:
     popen, _ = probe()
     assert popen.communicate(timeout=WAIT_S) == (b"", b"")
     assert popen.wait() == 7
+
+
+@ON_LINUX
+@pytest.mark.parametrize("ask", [ForkedProcess.poll, ForkedProcess.wait])
+def test_an_end_whose_status_is_lost_is_an_end(probe: Probe, ask: Callable[[ForkedProcess], int | None]) -> None:
+    """Ctrl-C may come when the child is reaped and its status not noted yet."""
+    popen, _ = probe()
+    assert isinstance(popen, ForkedProcess)
+    popen.kill()
+    os.waitpid(popen.pid, 0)
+    assert ask(popen) == UNSEEN_STATUS
+    popen.kill()  # nothing happens
 
 
 @ON_LINUX
