@@ -1,4 +1,4 @@
-"""What must hold of those who keep leases: nobody is sure of a lease for too long, and what is given up leaves nothing behind.
+"""What must hold of clients that keep leases: none is sure of a lease for too long, and what it gives up leaves nothing behind.
 
 1. A lease lasts for its length from the moment at which its last request began, of those that were answered. A keeper that is
    sure of it later than that may be wrong, whether another client holds it by then or not.
