@@ -41,6 +41,19 @@ async def nothing_is_left(client: AsyncLogClient) -> None:
             await asyncio.sleep(0.001)
 
 
+def cancel_at_next_send(client: AsyncLogClient, *tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks while the client's next frame leaves. A moment later the answer may have come, and nothing waits any more."""
+    send = client._connections.send
+
+    def send_and_cancel(node: NodeId, address: str, data: bytes) -> None:
+        client._connections.send = send  # type: ignore[method-assign]
+        send(node, address, data)
+        for task in tasks:
+            task.cancel()
+
+    client._connections.send = send_and_cancel  # type: ignore[method-assign]
+
+
 async def increment(client: AsyncLogClient, key: str) -> None:
     """Add one, by compare-and-set, however often somebody else is quicker."""
     while True:
@@ -146,17 +159,13 @@ def test_a_call_that_is_cancelled_has_no_outcome_and_leaves_nothing(cluster: Clu
     async def main() -> None:
         async with cluster.async_log_client() as client:
             never = asyncio.create_task(client.kv.put("k", "never left"))
-            while not client._pipeline._frames:
-                await asyncio.sleep(0)
+            cancel_at_next_send(client, never)
+            await asyncio.wait([never])
             assert client.session is None, "its session should still be on its way to being opened"
-            never.cancel()
             version = await client.kv.put("k", 0)
             watcher = asyncio.create_task(first_change(client, "nothing/", version))
             left = asyncio.create_task(client.kv.put("k", "left"))
-            while not (client._pipeline._frames and client._pipeline._watches):
-                await asyncio.sleep(0)
-            left.cancel()
-            watcher.cancel()
+            cancel_at_next_send(client, watcher, left)
             outcomes = await asyncio.gather(never, watcher, left, return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 3
             assert await client.kv.put("k", "after") == version + 2
