@@ -42,12 +42,19 @@ def work_limits(seconds: float | None, gigabytes: float | None) -> Iterator[None
 @contextmanager
 def _alarm(seconds: float | None, gigabytes: float | None) -> Iterator[None]:
     began = time.monotonic()
+    is_over = False
 
     def ring(_signal: int, _frame: object) -> None:
         if gigabytes is not None and _memory_used() > gigabytes * 1e9:
-            raise LimitReached(f"not decided within {gigabytes:g} GB of memory: raise --memory")
-        if seconds is not None and time.monotonic() - began >= seconds:
-            raise LimitReached(f"not decided within {seconds:g} s: raise --timeout")
+            reached = f"not decided within {gigabytes:g} GB of memory: raise --memory"
+        elif seconds is not None and time.monotonic() - began >= seconds:
+            reached = f"not decided within {seconds:g} s: raise --timeout"
+        else:
+            return
+        if not is_over:
+            # The next alarm must not ring while this exception is on its way out of the block.
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S, _AGAIN_S)
+            raise LimitReached(reached)
 
     handler = signal.signal(signal.SIGALRM, ring)
     first, then = (seconds, _AGAIN_S) if gigabytes is None else (_LOOK_S, _LOOK_S)
@@ -55,6 +62,7 @@ def _alarm(seconds: float | None, gigabytes: float | None) -> Iterator[None]:
     try:
         yield
     finally:
+        is_over = True
         signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 0.001) if left else 0.0, again)
         signal.signal(signal.SIGALRM, handler)
 
