@@ -59,15 +59,15 @@ def leases(log: ReferenceLog) -> dict[str, int]:
     return found
 
 
-def overdue_leases(log: ReferenceLog, idle_s: float) -> Iterator[Violation]:
-    """Find the leases that last on though they should have ended while one node led, and nothing else happened.
+def overdue_leases(log: ReferenceLog, time_ms: float) -> Iterator[Violation]:
+    """Find the leases that last on though they should have ended while one node led.
 
     Args:
         log: the reference at the end.
-        idle_s: for how long nothing has happened, in seconds of the slowest clock.
+        time_ms: what the log's time must have come to at that leader, at least.
     """
     for what, ends_ms in leases(log).items():
-        if ends_ms + _LATE_MS <= log.time_ms + idle_s * 1000:
+        if ends_ms + _LATE_MS <= time_ms:
             text = f"the lease of {what} is overdue: it was over at {ends_ms} ms of the log's time, and nothing has ended it"
             yield Violation(FAULT_TOLERANCE, text)
 

@@ -104,6 +104,17 @@ class _DiskIsQuick(NamedTuple):
     node: NodeId
 
 
+class _IdleFrom(NamedTuple):
+    """When the time began in which no client is given a call, who led then, and what the log's time was there.
+
+    A call of the fault phase may still come late, and begin a lease.
+    """
+
+    at_s: float
+    leader: NodeId | None
+    time_ms: int
+
+
 class _OwedOutcome(NamedTuple):
     """A client's call must have succeeded by now."""
 
@@ -181,7 +192,7 @@ class LogSimulation(Simulation):
         self.slow_disks: dict[NodeId, float] = {}  # by node: how long a sync takes, in seconds
         self._commits_ms: dict[NodeId, int] = {}  # by node: how long its last commit took, until it takes that in
         self._reported_slow: dict[NodeId, None] = {}  # the nodes that have had a slow commit
-        self._idle_from: tuple[float, NodeId | None] | None = None  # since when nothing happens, and who leads then
+        self._idle_from: _IdleFrom | None = None
         self._owed: list[LogCall] = []  # the calls of a siege, which are owed an answer
         self._besieged = False
         self._heir: NodeId | None = None  # the node that is asked to lead, and does not lead yet
@@ -477,7 +488,9 @@ class LogSimulation(Simulation):
     def _wait_for_leases(self) -> bool:
         """Let nothing happen for long enough that every lease, and each short session, has to end: without a command, too."""
         if self._idle_from is None and self.fault_schedule.idles and (idle_s := self._idle_s()):
-            self._idle_from = self.now, self.leader()
+            leader = self.leader()
+            replica = None if leader is None else self._replica(leader)
+            self._idle_from = _IdleFrom(self.now, leader, 0 if replica is None else replica.state.time_ms)
             self._end_s = self.now + idle_s
             client = next(iter(self.clients))
             for kind in _FOLLOWED:
@@ -586,9 +599,10 @@ class LogSimulation(Simulation):
         tuning = self.fault_schedule.tuning
         wrong, reference = wrong_states(replicas, log, tuning)
         self.judge.violations += wrong
-        if self._idle_from is not None and self._idle_from[1] == self.leader() is not None:
-            ran_s = (self.now - self._idle_from[0]) / max(self._clocks.values())
-            self.judge.violations += overdue_leases(reference, ran_s)
+        since = self._idle_from
+        if since is not None and since.leader == self.leader() is not None:
+            ran_s = (self.now - since.at_s) / max(self._clocks.values())
+            self.judge.violations += overdue_leases(reference, since.time_ms + ran_s * 1000)
         asked = [each for call in self._record.calls if (each := asked_of(call)) is not None]
         for text in wrong_answers(asked, log, tuning, lambda event: f"event {event.index}"):
             self.judge.violations.append(Violation("client", text))

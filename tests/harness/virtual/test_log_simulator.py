@@ -38,6 +38,11 @@ def test_raft_keeps_every_property_and_answers_in_the_recovery_phase() -> None:
     assert run_simulate("raft", range(15)).tally.failures == {}
 
 
+def test_a_lease_that_a_late_call_begins_is_not_overdue() -> None:
+    # In this run a call of the fault phase takes a lock after nothing was to happen any more, shortly before the end.
+    assert simulate_seeds(load_algorithm("raft"), [1_004_626], SimulationSettings(), 1).failures == {}
+
+
 def test_the_recovery_phase_does_not_wait_for_a_pause_of_the_fault_phase() -> None:
     forever = ScheduledPause(0.3, 2 * RECOVERY_S, "n1")
     fault_schedule = replace(draw_log_fault_schedule(7_414), faults=(forever,))
