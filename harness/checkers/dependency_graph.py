@@ -126,7 +126,7 @@ class DependencyGraph:
             parts = components(_doubled(self.edges))
             parts = [sorted({node >> 1 for node in part}) for part in parts]
         else:
-            kinds = {WW, WR} if level is Isolation.READ_COMMITTED else {WW, WR, RW, TIME, LINK}
+            kinds = {WW, WR} if level is Isolation.READ_COMMITTED else None
             parts = components(self.edges, kinds)
         search = _CycleSearch(self)
         for part in parts:
@@ -160,7 +160,7 @@ def _doubled(edges: Sequence[Sequence[int]]) -> list[list[int]]:
 
 def components(edges: Sequence[Sequence[int]], kinds: set[int] | None = None) -> list[list[int]]:
     """Return the strongly connected components of more than one node, by edges of these kinds; None for all kinds."""
-    if kinds is not None and len(kinds) < 5:
+    if kinds is not None:
         edges = [[edge for edge in outgoing if edge & _KIND in kinds] for outgoing in edges]
     left = _peeled(edges)
     return _tarjan(edges, left) if left else []
@@ -284,8 +284,6 @@ class _CycleSearch:
         others = pattern.others | ({TIME} if with_time else set())
         best: list[Edge] | None = None
         for source in part:
-            if source >= self.graph.transactions or self.left <= 0:
-                continue
             for edge in self.graph.edges[source]:
                 target, kind = edge >> _BITS, edge & _KIND
                 if kind != pattern.first or target not in inside:

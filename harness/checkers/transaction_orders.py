@@ -219,7 +219,7 @@ class _SerialRun:
                 continue
             if any(_still_reads(self.footprints[other], state.values, one) for other in left if other != number):
                 continue
-            yield _State(0, state.committed | 1 << number, {**state.values, **one.writes})
+            yield _State(state.started, state.committed | 1 << number, {**state.values, **one.writes})
 
 
 class _SnapshotRun:
