@@ -62,7 +62,7 @@ class Life(LogWorld):
         for name, node in self.cluster.nodes.items():
             if node.up:
                 status: Any = self.replica(name).status()
-                yield f"    {name} is {status.role}, {status.ballot}, {status.details}"[:SHOWN]
+                yield f"    {name} is {status.role}, {status.ballot}, {status.waiting} wait, {status.details}"
         for (what, kind), number in self.numbers.items():
             yield f"  {what} {number} {kind} {self.first[what, kind]}".rstrip()
         self.numbers.clear()
