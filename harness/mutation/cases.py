@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 #: How many times the processor time that it takes without a change a case may take with one, and how many seconds more.
@@ -72,16 +72,22 @@ def _limit_from_now(cpu_s: float) -> None:
 
 
 class LineTracer:
-    """Records which lines of some files are executed, while it is on."""
+    """Records which lines of some files are executed, while it is on.
+
+    Code of which it has seen every line is traced no longer, since tracing takes several times as long as what is traced.
+    """
 
     def __init__(self, files: Mapping[str, str]) -> None:
         self._modules = {path: module for module, path in files.items()}
         self._lines: dict[str, set[int]] = {}
+        self._unseen: dict[int, tuple[set[int], CodeType]] = {}
+        """By the id of some code: its lines that were not seen, and the code, so that no other gets this id."""
 
     @contextmanager
     def on(self) -> Iterator[None]:
         """Record during the block."""
         self._lines = {path: set() for path in self._modules}
+        self._unseen = {}
         sys.settrace(self._enter)
         try:
             yield
@@ -93,14 +99,23 @@ class LineTracer:
         return {self._modules[path]: frozenset(lines) for path, lines in self._lines.items() if lines}
 
     def _enter(self, frame: FrameType, _event: str, _argument: object) -> Any:
-        lines = self._lines.get(frame.f_code.co_filename)
+        code = frame.f_code
+        lines = self._lines.get(code.co_filename)
         if lines is None:
             return None
+        known = self._unseen.get(id(code))
+        if known is None:
+            known = self._unseen[id(code)] = {line for *_, line in code.co_lines() if line is not None}, code
+        unseen = known[0]
         lines.add(frame.f_lineno)
+        unseen.discard(frame.f_lineno)
+        if not unseen:
+            return None
 
         def trace(frame: FrameType, event: str, _argument: object) -> Any:
             if event == "line":
                 lines.add(frame.f_lineno)
+                unseen.discard(frame.f_lineno)
             return trace
 
         return trace
@@ -133,9 +148,10 @@ def seed_cases(algorithm: str, seeds: int, seconds: float, tracer: LineTracer) -
     began = time.process_time()
     for seed in range(seeds):
         start = time.process_time()
+        simulated(algorithm, seed)
+        took = time.process_time() - start  # without the tracer, which takes several times as long
         with tracer.on():
             findings = simulated(algorithm, seed)
-        took = time.process_time() - start
         yield Case("seed", f"{algorithm} {seed}", round(took, 4), tracer.seen(), findings)
         if time.process_time() - began > seconds:
             break
@@ -152,6 +168,7 @@ class _CaseRecorder:
 
     def __init__(self, known: Mapping[str, Case], tracer: LineTracer | None) -> None:
         self.cases: list[Case] = []
+        self.took_s: dict[str, float] = {}
         self.failed = ""
         self._known, self._tracer = known, tracer
 
@@ -163,12 +180,12 @@ class _CaseRecorder:
         began = time.process_time()
         with self._tracer.on() if self._tracer is not None else contextlib.nullcontext():
             reports = runtestprotocol(item, nextitem=nextitem, log=True)
+        self.took_s[item.nodeid] = round(time.process_time() - began, 4)
         failed = next((report for report in reports if report.failed), None)
         if failed is not None and not self.failed:
             self.failed = f"{item.nodeid}: {_last_line(failed)}"
         if failed is None and self._tracer is not None and not any(report.skipped for report in reports):
-            took = round(time.process_time() - began, 4)
-            self.cases.append(Case("test", item.nodeid, took, self._tracer.seen()))
+            self.cases.append(Case("test", item.nodeid, self.took_s[item.nodeid], self._tracer.seen()))
         return True
 
     def pytest_collectreport(self, report: Any) -> None:
@@ -190,9 +207,13 @@ def first_failure(cases: Sequence[Case]) -> str:
 
 
 def test_cases(names: Sequence[str], tracer: LineTracer) -> tuple[list[Case], str]:
-    """Run tests in this process. Return those that pass as cases, and what the first says that fails; empty if none does."""
+    """Run tests in this process. Return those that pass as cases, and what the first says that fails; empty if none does.
+
+    They run twice: for the time that they take, and, several times as slowly, for the lines that they reach.
+    """
+    took_s = _run_pytest(names, _CaseRecorder({}, None)).took_s
     recorder = _run_pytest(names, _CaseRecorder({}, tracer))
-    return recorder.cases, recorder.failed
+    return [replace(case, cpu_s=took_s.get(case.name, case.cpu_s)) for case in recorder.cases], recorder.failed
 
 
 def _run_pytest(arguments: Sequence[str], recorder: _CaseRecorder) -> _CaseRecorder:
