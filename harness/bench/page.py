@@ -49,8 +49,11 @@ _TRIAL_PER_S: Final = 100.0
 #: Counts the frames in which the page has drawn messages: each begins by clearing its canvas.
 _COUNT_FRAMES: Final = """
   globalThis.drawnFrames = 0;
-  const clear = CanvasRenderingContext2D.prototype.resetTransform;
-  CanvasRenderingContext2D.prototype.resetTransform = function () { globalThis.drawnFrames++; return clear.call(this); };
+  const clear = CanvasRenderingContext2D.prototype.clearRect;
+  CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+    if (this.canvas.closest("#picture")) globalThis.drawnFrames++;
+    return clear.apply(this, box);
+  };
 """
 #: Whether so many nodes are shown as up.
 _NODES_UP: Final = "(count) => document.querySelectorAll('.node[data-state=up]').length === count"

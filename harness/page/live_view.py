@@ -235,7 +235,8 @@ class LiveView:
                 client = client or Client(self.view.about["cluster"], self._addresses, "page")
                 self._take_statuses(client.status(up, _STATUS_S), up)
             took_s = min(time.monotonic() - began, _STATUS_S / 2)  # it is long also if one node hangs
-            self._closing.wait(max(self._interval_s(), _REST * took_s))
+            # What a log shows of itself in a flood only grows, and a browser draws that seldom.
+            self._closing.wait(max(_IDLE_S if self.is_flooded else self._interval_s(), _REST * took_s))
         if client is not None:
             client.close()
 

@@ -20,8 +20,9 @@ import { TwinPanels } from "./twin.mjs";
 
 const FLIGHT_US = 650000, CALLS_SHOWN = 5, CALLS_SHOWN_BESIDE = 3, WAITING_SHOWN = 2, PRESS_MS = 600;
 // How often what is drawn: a frame of messages, a change of a node or a call, a log that only grows, the bar of time.
-// 30 frames of messages a second suffice, and leave the machine to the nodes.
-const FRAME_MS = 26, VSYNC_MS = 16, TURN_MS = 30, CALM_MS = 100, STRIP_MS = 100, BAR_MS = 250;
+// 30 frames of messages a second suffice, and leave the machine to the nodes. Where an element changes, the browser lays out and paints
+// anew, which takes as long as several frames of messages: so what only grows, and the bar of time, change together and seldom.
+const FRAME_MS = 30, VSYNC_MS = 16, TURN_MS = 30, CALM_MS = 400, STRIP_MS = 100;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
 const page = { about: null, stand: {}, pending: {}, version: -1, turn: "", barDrawn: 0, stripDrawn: 0, restDrawn: 0, due: 0, standWaits: false };
@@ -150,10 +151,12 @@ function banner() {
 
 // --- each frame ---------------------------------------------------------------------------------------------------------
 
-// Asks for the next frame when it is nearly due: the browser would prepare each one before that in vain.
+// Asks for the next frame when it is nearly due: the browser would prepare each one before that in vain. While nothing moves it prepares
+// none, and what has changed meanwhile is drawn by itself.
 function again() {
-  const wait = page.due - performance.now() - VSYNC_MS / 2;
-  if (wait > 2) setTimeout(() => requestAnimationFrame(frame), wait); else requestAnimationFrame(frame);
+  const isMoving = !page.layer.isClear || !page.clock.follows || document.hidden, wait = page.due - performance.now() - (isMoving ? VSYNC_MS / 2 : 0);
+  const next = isMoving ? () => requestAnimationFrame(frame) : frame;
+  if (wait > 2 || !isMoving) setTimeout(next, wait); else next();
 }
 
 function frame() {
@@ -169,7 +172,8 @@ function draw() {
   if (!page.about.live) page.sibling.tellTime(t);
   const flight = FLIGHT_US * (clock.follows || page.about.virtual ? 1 : clock.speed);
   const leftOut = page.layer.draw(store, t, flight, bar.focus, still.matches);
-  if (isDue(page.barDrawn, BAR_MS)) {
+  const isBarDue = isDue(page.barDrawn, CALM_MS);
+  if (isBarDue) {
     page.barDrawn = now;
     bar.draw(t);
     page.link.write(page, store);
@@ -181,7 +185,7 @@ function draw() {
   const turn = `${store.turns} ${[...ring.hidden]} ${clock.follows && !page.about.virtual ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
   const key = `${turn} ${store.version}`, isCalm = turn === page.turn && page.version !== -1;
   if (page.standWaits) showStand();
-  if (key !== page.version && now - page.restDrawn > (isCalm ? CALM_MS : TURN_MS) && !isPressed()) {
+  if (key !== page.version && (isCalm ? isBarDue : now - page.restDrawn > TURN_MS) && !isPressed()) {
     Object.assign(page, { version: key, turn, restDrawn: now });
     drawRest(t);
   }

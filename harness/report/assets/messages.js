@@ -1,13 +1,21 @@
 // Draws messages on their way, on a canvas above the ring: hundreds of them in each frame, which elements would be too slow for.
 //
-// A message that waits in the proxy stands in the middle of its curve; one that is lost ends there with a cross. The colours are
-// those of the style sheet, read again when the reader's setting changes. Where the ring has the chip of a node, nothing is drawn.
+// Rules
+// 1. A message that waits in the proxy stands in the middle of its curve; one that is lost ends there with a cross. The colours are
+//    those of the style sheet, read again when the reader's setting changes.
+// 2. In a crowd, equal messages that would cover each other are drawn as one: of those of a link that look alike, one in each part
+//    of the way that a mark is long. So a busy cluster costs the browser little more than a calm one.
+// 3. No label covers another one, or what a node says: a label finds a free place beside its message, or is left out. Messages that
+//    are lost at one node share a label. Where the ring has a node, or the chip of one, nothing is drawn.
 
 import { h, s, saveSvg } from "./dom.js";
 import { valueMark } from "./marks.js";
 import { KEPT, LOST } from "./store.js";
 
 const DRAWN_MAX = 330, LABELLED_MAX = 14, TRAILS_MAX = 60, SPRITE = 28;
+// From how many messages on it is a crowd, and in how many parts the way of a link is divided then.
+const CROWD = 60, PARTS = 11;
+const FONT = "600 14px system-ui, sans-serif", LABEL_HEIGHT = 18;
 
 export class MessageLayer {
   constructor(ring) {
@@ -18,7 +26,9 @@ export class MessageLayer {
     this.colours = new Map();
     this.sprites = new Map();
     this.isClear = true;
+    this.pixels = SPRITE; // how large a mark is on the screen
     this.placed = []; // what the last frame has drawn, and where
+    this.labels = [];
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { this.colours.clear(); this.sprites.clear(); });
     new ResizeObserver(() => this.fit()).observe(this.canvas);
   }
@@ -28,6 +38,8 @@ export class MessageLayer {
     const scale = devicePixelRatio || 1, box = this.canvas.getBoundingClientRect(), matrix = this.ring.svg.getScreenCTM();
     this.canvas.width = Math.max(box.width * scale, 1);
     this.canvas.height = Math.max(box.height * scale, 1);
+    this.pixels = Math.max(Math.round(SPRITE * scale * (matrix?.a ?? 1)), 1);
+    this.sprites.clear();
     if (matrix) this.pen.setTransform(matrix.a * scale, 0, 0, matrix.d * scale, (matrix.e - box.left) * scale, (matrix.f - box.top) * scale);
   }
 
@@ -39,24 +51,42 @@ export class MessageLayer {
       this.placed = [];
       return 0;
     }
-    const every = Math.max(1, Math.ceil(steps.length / DRAWN_MAX));
-    const shown = steps.filter((step, number) => number % every === 0 || step.message === focus).map((step) => ({ ...way(step, (t - step.t) / flight), step }));
+    const apart = steps.length > CROWD ? this.apart(steps, flight / PARTS, focus) : steps, every = Math.max(1, Math.ceil(apart.length / DRAWN_MAX));
+    const shown = (every === 1 ? apart : apart.filter((step, number) => number % every === 0 || step.message === focus)).map((step) => ({ ...way(step, (t - step.t) / flight), step }));
     if (focus && !shown.some(({ step }) => step.message === focus)) shown.push({ share: 0.55, lost: null, step: { message: focus, fate: focus.fate } });
     this.clear();
     this.isClear = false;
-    this.placed = [];
-    const labelled = shown.length <= LABELLED_MAX, labels = [];
-    for (const one of shown) {
-      const { message, fate } = one.step, curve = this.ring.curve(message.from, message.to);
-      const [x, y] = this.ring.pointAt(curve, isStill ? (one.lost ? 0.5 : 0.7) : one.share);
-      this.placed.push({ x, y, message, lost: one.lost });
-      if (shown.length <= TRAILS_MAX) this.trail(curve, this.ring.marks.of(message).css);
-      this.pen.drawImage(this.sprite(message, fate, one.lost), x - SPRITE / 2, y - SPRITE / 2, SPRITE, SPRITE);
-      if ((labelled && !this.ring.marks.isOfClient(message)) || message === focus) labels.push([x, y, words(message, fate, one.lost)]);
-    }
-    for (const [x, y, text] of labels) this.label(x, y, text);
-    for (const chip of [...this.ring.chips.values()].flat()) this.leaveOut(chip);
-    return steps.length - shown.length;
+    this.placed = shown.map(({ share, lost, step: { message, fate } }) => {
+      const curve = this.ring.curve(message.from, message.to), [x, y] = this.ring.pointAt(curve, isStill ? (lost ? 0.5 : 0.7) : share);
+      return { x, y, message, fate, lost, curve };
+    });
+    if (shown.length <= TRAILS_MAX) for (const { curve, message } of this.placed) this.trail(curve, this.ring.marks.of(message).css);
+    this.drawMarks();
+    const isLabelled = ({ message }) => (shown.length <= LABELLED_MAX && !this.ring.marks.isOfClient(message)) || message === focus;
+    this.labels = this.placeLabels(this.placed.filter(isLabelled), focus);
+    for (const label of this.labels) this.label(label);
+    this.leaveOut();
+    return apart.length - shown.length;
+  }
+
+  // Returns of these steps those that are drawn in a crowd: one of those that look alike on a link in each `gap` of time.
+  apart(steps, gap, focus) {
+    const last = new Map();
+    return steps.filter((step) => {
+      const { message } = step, part = Math.floor(step.t / gap), alike = `${message.alike ??= `${message.from} ${message.to} ${message.type} ${message.value}`} ${step.fate}`;
+      if (last.get(alike) === part && message !== focus) return false;
+      last.set(alike, part);
+      return true;
+    });
+  }
+
+  // Draws the marks, in pixels of the screen: a mark that is as large as it is drawn, at a whole pixel, is copied and not scaled.
+  drawMarks() {
+    const { pen } = this, { a, d, e, f } = pen.getTransform(), half = this.pixels / 2;
+    pen.save();
+    pen.resetTransform();
+    for (const { x, y, message, fate, lost } of this.placed) pen.drawImage(this.sprite(message, fate, lost), Math.round(x * a + e - half), Math.round(y * d + f - half));
+    pen.restore();
   }
 
   clear() {
@@ -67,12 +97,13 @@ export class MessageLayer {
     this.isClear = true;
   }
 
-  // Clears a chip, with its border and its round ends.
-  leaveOut({ x, y, width, height }) {
+  // Clears the nodes, and their chips with their borders and round ends.
+  leaveOut() {
     const { pen } = this;
     pen.globalCompositeOperation = "destination-out";
     pen.beginPath();
-    pen.roundRect(x - 2, y - 2, width + 4, height + 4, height / 2 + 2);
+    for (const { x, y, width, height } of this.ring.chipBoxes()) pen.roundRect(x - 2, y - 2, width + 4, height + 4, height / 2 + 2);
+    for (const { x, y, r } of this.ring.discs()) { pen.moveTo(x + r, y); pen.arc(x, y, r, 0, 7); }
     pen.fill();
     pen.globalCompositeOperation = "source-over";
   }
@@ -89,18 +120,20 @@ export class MessageLayer {
     pen.globalAlpha = 1;
   }
 
-  // Returns a small canvas with a message's mark. Messages that look alike share it.
+  // Returns a picture of a message's mark. Messages that look alike share it.
   sprite(message, fate, lost) {
-    const { css, outline } = this.ring.marks.of(message), value = message.value ? valueMark(message.value).css : "";
-    const key = `${css} ${outline} ${value} ${fate === "corrupted" || fate === "duplicated" ? fate : ""} ${lost ? "lost" : ""}`;
-    if (!this.sprites.has(key)) this.sprites.set(key, this.drawn(css, outline, value, fate, lost));
-    return this.sprites.get(key);
+    const value = message.value ? valueMark(message.value).css : "", { css, outline } = this.ring.marks.of(message);
+    const key = `${css} ${value} ${fate === "corrupted" || fate === "duplicated" ? fate : ""} ${lost ? "lost" : ""}`;
+    if (!this.sprites.has(outline)) this.sprites.set(outline, new Map());
+    const ofOutline = this.sprites.get(outline);
+    if (!ofOutline.has(key)) ofOutline.set(key, this.drawn(css, outline, value, fate, lost));
+    return ofOutline.get(key);
   }
 
   drawn(css, outline, value, fate, lost) {
-    const scale = 2 * (devicePixelRatio || 1), canvas = h("canvas", { width: SPRITE * scale, height: SPRITE * scale });
+    const { pixels } = this, scale = pixels / SPRITE, canvas = new OffscreenCanvas(pixels, pixels);
     const pen = canvas.getContext("2d"), path = new Path2D(outline), colour = this.colour(css);
-    pen.setTransform(scale, 0, 0, scale, SPRITE * scale / 2, SPRITE * scale / 2);
+    pen.setTransform(scale, 0, 0, scale, pixels / 2, pixels / 2);
     pen.fillStyle = this.colour("panel");
     pen.fill(path);
     pen.globalAlpha = 0.3;
@@ -123,19 +156,43 @@ export class MessageLayer {
       pen.moveTo(-9, -9); pen.lineTo(9, 9); pen.moveTo(9, -9); pen.lineTo(-9, 9);
       pen.stroke();
     }
-    return canvas;
+    return canvas.transferToImageBitmap();
   }
 
-  label(x, y, text) {
-    const { pen } = this;
-    pen.font = "600 14px system-ui, sans-serif";
+  // Returns where labels stand, as { x, y, width, height, text }: above the message if nothing is there, else below, right or left of
+  // it. What is lost at one node has one label, with how often it was.
+  placeLabels(messages, focus) {
+    const groups = new Map();
+    for (const one of messages) {
+      const text = words(one), key = one.lost ? `${text} ${one.message.to}` : one;
+      if (!groups.has(key)) groups.set(key, { text, ones: [] });
+      groups.get(key).ones.push(one);
+    }
+    const taken = this.ring.chipBoxes(), found = [];
+    this.pen.font = FONT;
+    for (const { text: alone, ones } of groups.values()) {
+      const text = ones.length > 1 ? `${ones.length} × ${alone}` : alone, width = this.pen.measureText(text).width + 4;
+      const places = ones.flatMap((one) => placesBeside(one, width).map((box, side) => ({ ...box, one, side })));
+      places.sort((one, other) => (other.one.message.side === other.side) - (one.one.message.side === one.side)); // where it stood before
+      const place = places.find((box) => !taken.some((other) => overlap(box, other))) ?? (ones.some(({ message }) => message === focus) ? places[0] : null);
+      if (!place) continue;
+      place.one.message.side = place.side;
+      taken.push(place);
+      found.push({ x: place.x, y: place.y, width, height: LABEL_HEIGHT, text });
+    }
+    return found;
+  }
+
+  label({ x, y, width, text }) {
+    const { pen } = this, at = [text, x + width / 2, y + LABEL_HEIGHT - 4];
+    pen.font = FONT;
     pen.textAlign = "center";
     pen.lineWidth = 4;
     pen.lineJoin = "round";
     pen.strokeStyle = this.colour("page");
-    pen.strokeText(text, x, y - 14);
+    pen.strokeText(...at);
     pen.fillStyle = this.colour("ink");
-    pen.fillText(text, x, y - 14);
+    pen.fillText(...at);
   }
 
   // Lets the browser save the picture as it is now, with the messages on their way, as an SVG file.
@@ -168,7 +225,15 @@ function way(step, share) {
   return { share: begin + (1 - begin) * share, lost: null };
 }
 
-function words(message, fate, lost) {
+// The places for a label beside a message: above, below, right, left.
+function placesBeside({ x, y }, width) {
+  const high = LABEL_HEIGHT;
+  return [[x - width / 2, y - 10 - high], [x - width / 2, y + 10], [x + 13, y - high / 2], [x - 13 - width, y - high / 2]].map(([left, top]) => ({ x: left, y: top, width, height: high }));
+}
+
+const overlap = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+
+function words({ message, fate, lost }) {
   const before = { duplicated: "copy of ", corrupted: "damaged " }[fate] ?? "";
   return `${before}${message.label}${lost ? `, ${lost}` : ""}`;
 }

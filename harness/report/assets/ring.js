@@ -31,6 +31,7 @@ export class Ring {
     this.drawn = new Map(); // by part: what it shows now
     this.groups = new Map(); // by node: its element
     this.chips = new Map(); // by node: the boxes of its chips, as { x, y, width, height }
+    this.curves = new Map(); // by both ends: the way of a message
     parent.append(this.svg);
     if (!isReadOnly) this.listenForKnife();
   }
@@ -40,6 +41,7 @@ export class Ring {
     this.drawn.clear();
     this.groups.clear();
     this.chips.clear();
+    this.curves.clear();
     this.layers.nodes.replaceChildren();
     this.places = new Map([["client", CLIENT_AT]]);
     nodes.forEach((node, number) => {
@@ -51,6 +53,12 @@ export class Ring {
 
   // Returns the control point of the curve from one end to the other, and the ends at the rims.
   curve(from, to) {
+    const link = `${from} ${to}`;
+    if (!this.curves.has(link)) this.curves.set(link, this.curveOf(from, to));
+    return this.curves.get(link);
+  }
+
+  curveOf(from, to) {
     const [x1, y1] = this.places.get(from) ?? CENTRE, [x2, y2] = this.places.get(to) ?? CENTRE;
     const dx = x2 - x1, dy = y2 - y1, length = Math.hypot(dx, dy) || 1;
     const bend = Math.min(26, length * 0.09);
@@ -158,6 +166,9 @@ export class Ring {
       return { x: left + x, y: top + y, width, height };
     }));
   }
+
+  chipBoxes() { return [...this.chips.values()].flat(); }
+  discs() { return this.names.map((name) => ({ x: this.places.get(name)[0], y: this.places.get(name)[1], r: NODE - 2 })); }
 
   // --- walls --------------------------------------------------------------------------------------------------------------
 
