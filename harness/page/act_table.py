@@ -65,6 +65,13 @@ def _fits(arguments: Mapping[str, Any], wanted: Mapping[str, type]) -> bool:
     )
 
 
+def checked_indices(indices: list[Any]) -> list[int]:
+    """Return the numbers of the messages that an act is about. Raises BadInput if they are no numbers, or none."""
+    if not indices or not all(type(index) is int for index in indices):
+        raise BadInput("indices are a list of the numbers of messages, such as [12, 15]")
+    return indices
+
+
 def is_pair(pair: Any) -> bool:
     """Return whether this is the two ends of a link."""
     return isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, str) for end in pair)

@@ -22,7 +22,8 @@ from cluster.folder_lock import FolderLock
 from cluster.running import RunningCluster
 from cluster.spec import open_spec
 from cluster.supervisor_file import SupervisorClient
-from harness.page.act_table import Act, Acts, ActTable, is_pair
+from harness.network.errors import NetworkError
+from harness.page.act_table import Act, Acts, ActTable, checked_indices, is_pair
 from harness.page.patience import CallPatience
 from harness.report.events import value_text
 from harness.runs.session_call import SessionCall, parse_value, recorded
@@ -62,9 +63,9 @@ class ClusterActs(ActTable):
             "inject": (self._inject, {"fault": str, "arguments": dict}),
             "end": (self._end, {"number": int}),
             "heal": (self._heal, {}),
-            "deliver": (self._on_held("deliver", "is delivered"), {"rule": str, "index": int}),
-            "lose": (self._on_held("lose", "is lost"), {"rule": str, "index": int}),
-            "repeat": (self._on_held("repeat", "is delivered, and held still"), {"rule": str, "index": int}),
+            "deliver": (self._on_held("deliver", "delivered"), {"rule": str, "indices": list}),
+            "lose": (self._on_held("lose", "lost"), {"rule": str, "indices": list}),
+            "repeat": (self._on_held("repeat", "delivered, and held still"), {"rule": str, "indices": list}),
             "propose": (self._propose, {"name": str, "value": str, "at": str, "timeout_s": float}),
             "query": (self._query, {"name": str, "at": str, "timeout_s": float}),
             "put": (self._put, {"key": str, "value": str, "timeout_s": float}),
@@ -126,9 +127,15 @@ class ClusterActs(ActTable):
         return "every link is whole" + (f"; {not_up}" if not_up else "")
 
     def _on_held(self, verb: str, done: str) -> Act:
-        def act(rule: str, index: int) -> str:
-            self._ask(verb, rule=rule, index=index)
-            return f"message {index} {done}"
+        def act(rule: str, indices: list[Any]) -> str:
+            for number, index in enumerate(checked_indices(indices)):
+                try:
+                    self._ask(verb, rule=rule, index=index)
+                except NetworkError as error:  # it was let go meanwhile
+                    if not number:
+                        raise
+                    return f"{number} of {len(indices)} messages are {done}: {error}"
+            return f"message {indices[0]} is {done}" if len(indices) == 1 else f"{len(indices)} messages are {done}"
 
         return act
 

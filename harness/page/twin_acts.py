@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from harness.faults.partitions import checked_groups, links_between
-from harness.page.act_table import Acts, is_pair
+from harness.page.act_table import Acts, checked_indices, is_pair
 from harness.page.twin import Twin
+from harness.page.twin_run import OnItsWay
 from harness.records.links import Link
 from harness.report.events import cut
 from harness.runs.session_call import parse_value
@@ -47,9 +48,9 @@ class TwinActs:
             "cut": (self._cut, {"links": list, "one_way": bool}),
             "end": (lambda number: self._heal(), {"number": int}),  # noqa: ARG005 - all cuts are one
             "heal": (self._heal, {}),
-            "deliver": (self._on_message("m"), {"rule": str, "index": int}),
-            "lose": (self._on_message("d"), {"rule": str, "index": int}),
-            "repeat": (self._copy, {"rule": str, "index": int}),
+            "deliver": (self._on_messages(self._deliver), {"rule": str, "indices": list}),
+            "lose": (self._on_messages(lambda one: self._take(f"d{one.number}")), {"rule": str, "indices": list}),
+            "repeat": (self._on_messages(self._copy), {"rule": str, "indices": list}),
             "take": (self._take, {"step": str}),
             "deliver_all": (self._deliver_all, {}),
             "pass": (self._pass, {"seconds": float}),
@@ -160,28 +161,31 @@ class TwinActs:
                 raise BadInput(f"{cut(step, 40)!r} cannot happen now")
             return self._do(found.step)
 
-    def _on_message(self, kind: str) -> Callable[[str, int], str]:
-        def do(rule: str, index: int) -> str:  # noqa: ARG001 - a rule of the proxy, of which there is none here
+    def _on_messages(self, act: Callable[[OnItsWay], str]) -> Callable[[str, list[Any]], str]:
+        def do(rule: str, indices: list[Any]) -> str:  # noqa: ARG001 - a rule of the proxy, of which there is none here
             with self._lock:
-                one = self._twin.run.on_their_way.get(index)
-                if one is None:
-                    raise BadInput(f"message {index} is not on its way")
-                if kind == "m" and not self._twin.run.does(one.packet.to):
-                    state = "suspended" if self._twin.run.cluster.nodes[one.packet.to].up else "down"
-                    raise BadInput(f"{one.packet.to} is {state}, and takes in nothing")
-                return self._take(f"{kind}{index}")
+                return [act(self._on_its_way(index)) for index in checked_indices(indices)][-1]
 
         return do
 
-    def _copy(self, rule: str, index: int) -> str:
+    def _on_its_way(self, index: int) -> OnItsWay:
+        one = self._twin.run.on_their_way.get(index)
+        if one is None:
+            raise BadInput(f"message {index} is not on its way")
+        return one
+
+    def _deliver(self, one: OnItsWay) -> str:
+        to = one.packet.to
+        if not self._twin.run.does(to):
+            state = "suspended" if self._twin.run.cluster.nodes[to].up else "down"
+            raise BadInput(f"{to} is {state}, and takes in nothing")
+        return self._take(f"m{one.number}")
+
+    def _copy(self, one: OnItsWay) -> str:
         """Deliver a copy of a message, and keep it on its way."""
-        with self._lock:
-            one = self._twin.run.on_their_way.get(index)
-            if one is None:
-                raise BadInput(f"message {index} is not on its way")
-            again = list(self._twin.run.cluster.sent).index(one.packet)
-            self._take(f"r{again}")
-            return self._on_message("m")(rule, index)
+        again = list(self._twin.run.cluster.sent).index(one.packet)
+        self._take(f"r{again}")
+        return self._deliver(one)
 
     def _deliver_all(self) -> str:
         """Deliver what is on its way, the oldest first, and what follows from it."""

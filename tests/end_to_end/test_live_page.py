@@ -194,13 +194,13 @@ def test_the_window_of_vulnerability_by_stepping_and_a_cluster_that_ends(browser
             expect(seen.node(node, vote=f"'{colour}'")).to_be_visible()
         expect(seen.held(type="Vote")).to_have_count(6)
         for to in ("n1", "n2"):
-            seen.held(**{"from": "n3", "to": to}).get_by_text("drop").click()
+            seen.held(**{"from": "n3", "to": to}).locator("[data-act=lose]").click()
             expect(seen.held(**{"from": "n3", "to": to})).to_have_count(0)
         seen.act("n3", "kill")
         expect(seen.node("n3", state="down")).to_be_visible()
         page.keyboard.press("n")  # n1's vote reaches n2
         expect(seen.held(**{"from": "n1", "to": "n2", "type": "Vote"})).to_have_count(0)
-        seen.held(**{"from": "n2", "to": "n1", "type": "Vote"}).get_by_text("deliver").click()
+        seen.held(**{"from": "n2", "to": "n1", "type": "Vote"}).locator("[data-act=deliver]").click()
         expect(seen.held(**{"from": "n2", "to": "n1", "type": "Vote"})).to_have_count(0)
         seen.act("n1")
         expect(page.locator("#selected .facts")).to_contain_text("n1 'blue', n2 'red'")

@@ -88,7 +88,7 @@ function begin(about) {
   page.diagram = new SpaceTimeStrip(byId("time"), page.bar.controls, store, page.clock, page.layer, () => { page.bar.focus = null; });
   page.ring.layOut(about.nodes);
   byId("toolbar").append(button("Save SVG", () => page.layer.save(`${about.algorithm}.svg`), { id: "save-svg", title: "save this picture as a file" }),
-    h("label", { class: "of-variable", hidden: true, title: "which variable the picture is about" }, "variable ", h("select", { id: "variable", onchange: () => { page.version = -1; } })));
+    h("label", { class: "of-variable", hidden: true, title: "which variable the picture is about" }, "picture of ", h("select", { id: "variable", onchange: () => { page.version = -1; } })));
   page.legend = new Legend(byId("legend"), marks, page.ring.hidden);
   byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)),
     about.nodes.length && !about.virtual && (!about.system || about.answers_within_s) ? h("span", { role: "listitem", id: "tolerance" }) : ""); // in the twin a client may stop waiting at any time

@@ -2,6 +2,7 @@
 
 import { button, h, plural } from "./dom.js";
 import { valueMark } from "./marks.js";
+import { sentAgain } from "./picture.js";
 
 const CALL_S = 5, DONE_MAX = 30, HELD_SHOWN_MAX = 60;
 const VIRTUAL_TITLES = { kill: "it loses all but what is on its disk", suspend: "it does nothing, and its messages wait", resume: "it goes on" };
@@ -158,7 +159,7 @@ export class Panels {
       this.inputs.value = value;
       this.selected.querySelector("#field-value").value = value;
     }, { class: `value ${valueMark(value).css}`, "data-value": value })));
-    return h("form", { onsubmit: call("propose") }, h("div", { class: "fields" }, this.about.virtual ? null : this.field("name", "variable"), this.field("value", "value or JSON"), h("label", {}, "at", at), this.about.virtual ? null : this.field("within", "within (s)")),
+    return h("form", { onsubmit: call("propose") }, h("div", { class: "fields" }, this.about.virtual ? null : this.field("name", "variable"), this.field("value", "value"), h("label", {}, "at", at), this.about.virtual ? null : this.field("within", "within (s)")),
       chips, h("div", { class: "acts" }, h("button", { type: "submit", "data-act": "propose", class: "main" }, "Propose"),
         button("Query", call("query"), { "data-act": "query" }),
         button("Query all", () => this.nodes.forEach((name) => this.call("query", { name: this.inputs.name, at: name })), { "data-act": "query-all" })));
@@ -181,7 +182,7 @@ export class Panels {
       const token = f === "acquire" && reply.ok ? /: (\d+)$/.exec(reply.text) : null;
       if (token) { this.inputs.token = token[1]; const field = this.selected.querySelector("#field-token"); if (field) field.value = token[1]; }
     }), { "data-act": f });
-    return h("div", {}, h("div", { class: "fields" }, this.field("name", "key or lock"), this.field("value", "value or JSON")),
+    return h("div", {}, h("div", { class: "fields" }, this.field("name", "key or lock"), this.field("value", "value")),
       h("div", { class: "acts" }, call("put", () => ({ key: this.inputs.name, value: this.inputs.value })), call("get", () => ({ key: this.inputs.name })),
         this.about.virtual ? null : call("delete", () => ({ key: this.inputs.name }))),
       ...this.about.virtual ? [] : [h("div", { class: "fields" }, this.field("owner", "owner"), this.field("token", "token"), this.field("within", "within (s)")),
@@ -248,7 +249,8 @@ export class Panels {
     if (first) this.deliver(first);
   }
 
-  deliver(message, how = "deliver") { return this.do(how, { rule: message.rule, index: message.index }, this.holdNote); }
+  deliver(message, how = "deliver") { return this.onHeld(how, [message]); }
+  onHeld(how, messages) { return this.do(how, { rule: messages[0].rule, indices: messages.map(({ index }) => index) }, this.holdNote); }
 
   // --- how it stands ------------------------------------------------------------------------------------------------------
 
@@ -264,20 +266,28 @@ export class Panels {
   drawHeld() {
     const { held, held_count: count } = this.stand;
     this.heldTitle.textContent = count ? `${plural(count, "message")} ${this.about.virtual ? "on the way" : "held"}` : "";
-    this.heldList.replaceChildren(...held.slice(0, HELD_SHOWN_MAX).map((message) => h("li", { "data-from": message.from, "data-to": message.to, "data-type": message.type },
-      h("span", { class: `held-label ${message.value ? `value ${valueMark(message.value).css}` : ""}`, title: message.text }, message.label),
+    const groups = sentAgain(held).slice(0, HELD_SHOWN_MAX), more = count - groups.flat().length;
+    this.heldList.replaceChildren(...groups.map((again) => this.heldRow(again)), ...(more > 0 ? [h("li", {}, `and ${more} more`)] : []));
+  }
+
+  // A message that is held, with how often it was sent: its buttons take one of these, or all.
+  heldRow(again) {
+    const [message] = again, often = again.length, cannot = message.ready === false, named = (act) => ({ "aria-label": `${act} ${message.label} from ${message.from} to ${message.to}` });
+    return h("li", { "data-from": message.from, "data-to": message.to, "data-type": message.type, "data-count": often },
+      h("span", { class: `held-label ${message.value ? `value ${valueMark(message.value).css}` : ""}`, title: message.text }, message.label), often > 1 ? h("b", { title: "so often it was sent" }, `×${often}`) : null,
       h("span", { class: "way" }, `${message.from} → ${message.to}`),
-      button("deliver", () => this.deliver(message), { "data-act": "deliver", disabled: message.ready === false }), button("drop", () => this.deliver(message, "lose"), { "data-act": "lose" }),
-      button("copy", () => this.deliver(message, "repeat"), { title: "deliver a copy, and hold it still", "data-act": "repeat" }))),
-    ...(count > HELD_SHOWN_MAX ? [h("li", {}, `and ${count - HELD_SHOWN_MAX} more`)] : []));
+      button("deliver", () => this.deliver(message), { "data-act": "deliver", disabled: cannot, ...named("deliver") }), button("drop", () => this.deliver(message, "lose"), { "data-act": "lose", ...named("drop") }),
+      button("copy", () => this.deliver(message, "repeat"), { title: "deliver a copy, and hold it still", "data-act": "repeat", ...named("deliver a copy of") }),
+      often > 1 ? h("span", { class: "all" }, button(`deliver all ${often}`, () => this.onHeld("deliver", again), { "data-act": "deliver-all", disabled: cannot, ...named(`deliver all ${often}`) }),
+        button(`drop all ${often}`, () => this.onHeld("lose", again), { "data-act": "lose-all", ...named(`drop all ${often}`) })) : null);
   }
 
   drawForce() {
     const faults = this.stand.in_force;
     const clocks = faults.filter(isClock), others = faults.filter((fault) => !isClock(fault));
     const rows = others.map((fault) => h("li", {}, h("span", { title: argumentsOf(fault, this.nodes.length) }, `${fault.fault} ${argumentsOf(fault, this.nodes.length)}`),
-      button("end", () => this.do("end", { number: fault.number }, this.forceNote), { "data-act": "end" })));
-    if (clocks.length) rows.push(h("li", {}, `${plural(clocks.length, "clock")} steered`, button("end", () => this.endClocks(clocks, this.forceNote))));
+      button("end", () => this.do("end", { number: fault.number }, this.forceNote), { "data-act": "end", "aria-label": `end ${fault.fault} ${argumentsOf(fault, this.nodes.length)}` })));
+    if (clocks.length) rows.push(h("li", {}, `${plural(clocks.length, "clock")} steered`, button("end", () => this.endClocks(clocks, this.forceNote), { "aria-label": "let the clocks run" })));
     this.forceNote = h("p", { class: "note", "aria-live": "polite" });
     this.force.replaceChildren(h("h2", {}, "In force", button("Heal all", () => this.do("heal", {}, this.forceNote), { id: "heal", disabled: !faults.length })),
       h("ol", { class: "force" }, rows.length ? rows : h("li", { class: "none" }, "no fault of links, clocks or disks")), this.forceNote);

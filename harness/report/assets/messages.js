@@ -5,8 +5,9 @@
 //    those of the style sheet, read again when the reader's setting changes.
 // 2. In a crowd, equal messages that would cover each other are drawn as one: of those of a link that look alike, one in each part
 //    of the way that a mark is long. So a busy cluster costs the browser little more than a calm one.
-// 3. No label covers another one, or what a node says: a label finds a free place beside its message, or is left out. Messages that
-//    are lost at one node share a label. Where the ring has a node, or the chip of one, nothing is drawn.
+// 3. No label covers another one, a message that is held, or what a node says: a label finds a free place beside its message, or is left
+//    out. Messages that are lost at one node share a label, and so do equal ones near each other. Where the ring has a node, or the
+//    chip of one, nothing is drawn.
 
 import { h, s, saveSvg } from "./dom.js";
 import { valueMark } from "./marks.js";
@@ -15,7 +16,7 @@ import { KEPT, LOST } from "./store.js";
 const DRAWN_MAX = 330, LABELLED_MAX = 14, TRAILS_MAX = 60, SPRITE = 28;
 // From how many messages on it is a crowd, and in how many parts the way of a link is divided then.
 const CROWD = 60, PARTS = 11;
-const FONT = "600 14px system-ui, sans-serif", LABEL_HEIGHT = 18;
+const FONT = "600 14px system-ui, sans-serif", LABEL_HEIGHT = 18, NEAR = 110;
 
 export class MessageLayer {
   constructor(ring) {
@@ -159,8 +160,8 @@ export class MessageLayer {
     return canvas.transferToImageBitmap();
   }
 
-  // Returns where labels stand, as { x, y, width, height, text }: above the message if nothing is there, else below, right or left of
-  // it. What is lost at one node has one label, with how often it was.
+  // Returns where labels stand, as { x, y, width, height, text, of }: above the message if nothing is there, else below, right or left
+  // of it. What is lost at one node has one label, with how often it was.
   placeLabels(messages, focus) {
     const groups = new Map();
     for (const one of messages) {
@@ -168,9 +169,11 @@ export class MessageLayer {
       if (!groups.has(key)) groups.set(key, { text, ones: [] });
       groups.get(key).ones.push(one);
     }
-    const taken = this.ring.chipBoxes(), found = [];
+    const taken = [...this.ring.chipBoxes(), ...this.ring.heldBoxes], found = [];
     this.pen.font = FONT;
     for (const { text: alone, ones } of groups.values()) {
+      const { x, y } = ones[0];
+      if (!ones[0].lost && found.some((other) => other.text === alone && Math.hypot(other.of.x - x, other.of.y - y) < NEAR)) continue;
       const text = ones.length > 1 ? `${ones.length} × ${alone}` : alone, width = this.pen.measureText(text).width + 4;
       const places = ones.flatMap((one) => placesBeside(one, width).map((box, side) => ({ ...box, one, side })));
       places.sort((one, other) => (other.one.message.side === other.side) - (one.one.message.side === one.side)); // where it stood before
@@ -178,7 +181,7 @@ export class MessageLayer {
       if (!place) continue;
       place.one.message.side = place.side;
       taken.push(place);
-      found.push({ x: place.x, y: place.y, width, height: LABEL_HEIGHT, text });
+      found.push({ x: place.x, y: place.y, width, height: LABEL_HEIGHT, text, of: ones[0] });
     }
     return found;
   }

@@ -26,9 +26,20 @@ export function pictureAt(store, about, names, t, variable) {
     return node;
   });
   const held = store.waitingAt(t).filter((wait) => wait.fate === "held")
-    .map(({ message: { i, from, to, type, label, value } }) => ({ i, index: i, rule: "", from, to, type, label, value }));
+    .map(({ message: { i, from, to, type, label, value, text } }) => ({ i, index: i, rule: "", from, to, type, label, value, text }));
   const between = (name) => [...new Set(faults.flatMap((fault) => fault[name].map((link) => link.join(" "))))].filter((link) => !link.includes("client"));
   return { nodes, cuts: between("cut"), slow: between("disturbed"), held };
+}
+
+// Returns messages that wait as groups, in their order: the same message that was sent again on a link stands with the first.
+export function sentAgain(messages) {
+  const groups = new Map();
+  for (const message of messages) {
+    const { from, to, type, label, text, rule, ready } = message, key = JSON.stringify([from, to, type, label, text, rule, ready]);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(message);
+  }
+  return [...groups.values()];
 }
 
 function nodeAt(store, about, name, t, variable) {

@@ -8,6 +8,7 @@
 
 import { h, s } from "./dom.js";
 import { valueMark } from "./marks.js";
+import { sentAgain } from "./picture.js";
 
 const WIDTH = 1000, HEIGHT = 600, CENTRE = [612, 292], RADII = [318, 218], NODE = 47, CLIENT_AT = [80, 250];
 const HELD_MAX = 5, CHIP_PITCH = 25, CHIP = { top: NODE - 6, height: 24 }, TWO_CHIPS = { top: NODE - 10, height: 22 };
@@ -32,6 +33,7 @@ export class Ring {
     this.groups = new Map(); // by node: its element
     this.chips = new Map(); // by node: the boxes of its chips, as { x, y, width, height }
     this.curves = new Map(); // by both ends: the way of a message
+    this.heldBoxes = []; // where messages that are held are drawn, with how often they were sent
     parent.append(this.svg);
     if (!isReadOnly) this.listenForKnife();
   }
@@ -195,24 +197,26 @@ export class Ring {
 
   drawHeld(held) {
     const links = new Map();
-    for (const message of held.filter((one) => this.shows(one))) {
-      const link = `${message.from} ${message.to}`;
+    for (const again of sentAgain(held.filter((one) => this.shows(one)))) {
+      const link = `${again[0].from} ${again[0].to}`;
       if (!links.has(link)) links.set(link, []);
-      links.get(link).push(message);
+      links.get(link).push(again);
     }
     const drawn = [];
-    for (const messages of links.values()) {
-      const curve = this.curve(messages[0].from, messages[0].to);
-      messages.slice(0, HELD_MAX).forEach((message, number) => {
-        const [x, y] = this.pointAt(curve, 0.56 - number * 0.075);
+    this.heldBoxes = [];
+    for (const groups of links.values()) {
+      const curve = this.curve(groups[0][0].from, groups[0][0].to);
+      groups.slice(0, HELD_MAX).forEach((again, number) => {
+        const [message] = again, [x, y] = this.pointAt(curve, 0.56 - number * 0.075), often = again.length > 1 ? `, sent ${again.length} times` : "";
         const group = s("g", { class: "held-one", transform: `translate(${x} ${y})`, onclick: this.on && (() => this.on.held(message)) },
-          s("title", {}, `held: ${message.label}, ${message.from} to ${message.to}.${this.on ? " Click to deliver" : ""}`),
-          s("circle", { class: "hold-rim", r: 14 }), ...this.shape(message, 0.95));
+          s("title", {}, `held: ${message.label}, ${message.from} to ${message.to}${often}.${this.on ? ` Click to deliver${often && " one"}` : ""}`),
+          s("circle", { class: "hold-rim", r: 14 }), ...this.shape(message, 0.95), often ? s("text", { class: "more", y: -17 }, `×${again.length}`) : null);
+        this.heldBoxes.push({ x: x - 16, y: y - 30, width: 32, height: 46 });
         drawn.push(group);
       });
-      if (messages.length > HELD_MAX) {
+      if (groups.length > HELD_MAX) {
         const [x, y] = this.pointAt(curve, 0.56 - HELD_MAX * 0.075);
-        drawn.push(s("text", { class: "more", x, y }, `+${messages.length - HELD_MAX}`));
+        drawn.push(s("text", { class: "more", x, y }, `+${groups.slice(HELD_MAX).flat().length}`));
       }
     }
     this.layers.held.replaceChildren(...drawn);

@@ -8,7 +8,7 @@ const MESSAGES_MAX = 60000, STATES_MAX = 20000, CALLS_MAX = 12000;
 const TURNS = new Set(["call", "fault", "predicate"]);
 export const KEPT = new Set(["held", "delayed", "reordered"]);
 // What changes all the time in a log that works.
-const GROWTH = new Set(["t", "applied", "commit", "waiting", "holds"]);
+const GROWTH = new Set(["t", "applied", "commit", "chain", "waiting", "holds"]);
 const standing = (event) => JSON.stringify(event, (name, value) => (GROWTH.has(name) ? undefined : value));
 const BALLOT = / (\d+·\S+)/;
 export const LOST = new Set(["dropped", "discarded", "undeliverable"]);

@@ -73,7 +73,7 @@ def test_an_act_that_only_one_takes_changes_only_that_one(twins: Twins) -> None:
     twins.good(0, "propose", name="colour", value="blue", at="n2", timeout_s=1.0)
     before = twins.depths()
     held = (twins.paxos.view.standing(-1)[1] or {})["held"]
-    twins.good(1, "deliver", rule="", index=held[0]["index"])
+    twins.good(1, "deliver", rule="", indices=[held[0]["index"]])
     assert twins.depths() == (before[0], before[1] + 1)
     refused = twins.both.acts[0]("kill", {"nodes": "n3"})
     assert not refused["ok"]

@@ -68,7 +68,7 @@ def test_going_back_and_on_gives_the_same_and_another_click_begins_a_branch(tmp_
     clicked.propose("n1", "blue")
     clicked.propose("n2", "red")
     fork = clicked.now["position"]
-    first = clicked.do("deliver", rule="", index=clicked.message(**{"from": "n1", "to": "n3"}))
+    first = clicked.do("deliver", rule="", indices=[clicked.message(**{"from": "n1", "to": "n3"})])
     assert first.startswith("n3 learns that n1 votes blue")
     blue, events = clicked.now["position"], clicked.events
     place = clicked.twin.view.log.end
@@ -76,7 +76,7 @@ def test_going_back_and_on_gives_the_same_and_another_click_begins_a_branch(tmp_
     clicked.do("back")
     assert clicked.now["position"] == fork
     assert clicked.twin.view.log.read(place, 10).is_anew  # a browser that had more forgets it
-    clicked.do("deliver", rule="", index=clicked.message(**{"from": "n2", "to": "n3"}))
+    clicked.do("deliver", rule="", indices=[clicked.message(**{"from": "n2", "to": "n3"})])
     red = clicked.now["position"]
     assert red not in (fork, blue)
     assert [(one["position"], one["parent"]) for one in clicked.now["tree"]] == [
@@ -86,7 +86,7 @@ def test_going_back_and_on_gives_the_same_and_another_click_begins_a_branch(tmp_
     clicked.do("go", position=blue)
     assert clicked.events == events
     clicked.do("go_to_step", step=2)
-    clicked.do("deliver", rule="", index=clicked.message(**{"from": "n1", "to": "n3"}))
+    clicked.do("deliver", rule="", indices=[clicked.message(**{"from": "n1", "to": "n3"})])
     assert clicked.now["position"] == blue  # the same click leads to the position that is there
     clicked.do("back")
     clicked.do("forward")
@@ -123,24 +123,24 @@ def test_what_is_cut_suspended_or_down_takes_in_nothing(tmp_path: Path) -> None:
     clicked.propose("n1", "blue")
     assert [(one["from"], one["to"], one["ready"]) for one in clicked.stand["held"]] == [("n1", "n3", False)]
     waits = clicked.message(to="n3")
-    assert "n3 is suspended" in clicked.refused("deliver", rule="", index=waits)
+    assert "n3 is suspended" in clicked.refused("deliver", rule="", indices=[waits])
     assert clicked.do("deliver_all") == "0 messages delivered"
     assert "n3 is suspended, and was not asked" in clicked.refused(
         "propose", name="colour", value="red", at="n3", timeout_s=1.0
     )
     clicked.do("kill", nodes="n3")
-    assert "n3 is down" in clicked.refused("deliver", rule="", index=waits)
+    assert "n3 is down" in clicked.refused("deliver", rule="", indices=[waits])
     assert "n3 is down, but must be up" in clicked.refused("kill", nodes="n3")
     clicked.do("restart", nodes="n3")
     assert "n3 is not suspended" in clicked.refused("resume", nodes="n3")  # the new process is another one
-    clicked.do("repeat", rule="", index=waits)
+    clicked.do("repeat", rule="", indices=[waits])
     assert clicked.message(to="n3")
     clicked.do("deliver_all")
     clicked.do("lose_disk", nodes="n2")
     assert "refuses to boot" in clicked.refused("restart", nodes="n2")
     clicked.do("take", step="r1")
     lost = clicked.stand["held"][-1]["index"]
-    clicked.do("lose", rule="", index=lost)
+    clicked.do("lose", rule="", indices=[lost])
     assert [event["fate"] for event in clicked.events if event["k"] == "fate" and event["of"] == lost] == ["discarded"]
 
 
@@ -153,8 +153,8 @@ def test_what_is_cut_suspended_or_down_takes_in_nothing(tmp_path: Path) -> None:
         ("partition", {"groups": "n8/n1,n2,n3"}, "there is no node 'n8'"),
         ("cut", {"links": [], "one_way": False}, "links are a list of pairs"),
         ("take", {"step": HOSTILE}, "cannot happen now"),
-        ("deliver", {"rule": "", "index": 9}, "not on its way"),
-        ("repeat", {"rule": "", "index": 9}, "not on its way"),
+        ("deliver", {"rule": "", "indices": [9]}, "not on its way"),
+        ("repeat", {"rule": "", "indices": [9]}, "not on its way"),
         ("resume", {"nodes": "n1"}, "not suspended"),
         ("pass", {"seconds": 1e9}, "up to 60"),
         ("propose", {"name": "other", "value": "blue", "at": "", "timeout_s": 1.0}, "one variable, colour"),
