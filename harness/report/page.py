@@ -214,10 +214,8 @@ def _diagram(run: RunFolder, recorded: RecordedEvents) -> str:
         notes.append(f"No message of this run was recorded{how}.")
     if run.messages_limit:
         last = max(message.time for message in run.messages) / 1e9
-        notes.append(
-            f"The record of messages ends at {last:.1f} s, at its limit of {run.messages_limit // 2**20} MiB. "
-            "`consensus up --record` has none."
-        )
+        ends = f"The record of messages ends at {last:.1f} s, at its limit of {run.messages_limit // 2**20} MiB."
+        notes.append(ends + (" `consensus up --record` has none." if run.results.get("by_hand") else ""))
     if recorded.left_out:
         total = sum(recorded.left_out.values())
         by_type = ", ".join(f"{count:,} {name}" for name, count in recorded.left_out.items())

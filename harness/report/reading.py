@@ -45,9 +45,9 @@ def read_run(folder: Path) -> RunFolder:
 
 
 def _limit_of(run: RunFolder, path: Path) -> int | None:
-    """Return the size at which the record of a session by hand has ended, if judges have not used it; None if it is whole."""
-    judged = "invariants" in run.verdicts
-    return limit_reached(path, SOME_BYTES_MAX, PAGE_BYTES_MAX) if run.results.get("by_hand") and not judged else None
+    """Return the size at which the record for people alone has ended, as that of a session by hand; None if it is whole."""
+    judged, for_people = "invariants" in run.verdicts, run.results.get("by_hand") or run.results.get("by") == "the tour"
+    return limit_reached(path, SOME_BYTES_MAX, PAGE_BYTES_MAX) if for_people and not judged else None
 
 
 def _read_results(run: RunFolder) -> dict[str, Any]:

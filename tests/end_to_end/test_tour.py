@@ -10,6 +10,8 @@ from pathlib import Path
 
 from harness.cli.main import run
 from harness.tour.chapters import CHAPTERS
+from harness.tour.goals import two_decisions
+from harness.tour.stage import Stage
 from harness.tour.telling import tell
 from harness.tour.terminal import TerminalTeller
 from tests.waiting import wait_until
@@ -107,3 +109,17 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     assert code == 130, output.read_text()
     assert len(pids) == 3
     wait_until(lambda: not any(map(is_running, pids)))
+
+
+def test_what_was_sent_while_a_reader_read_is_not_read_by_the_judges(tmp_path: Path) -> None:
+    """In 40 minutes five nodes with failover send a million messages. The next step read them all, for ten seconds."""
+    with Stage(tmp_path) as stage:
+        stage.up("leader", 3, "leader")
+        stage.propose("blue", "n2")
+        stage.query_all()
+        assert {line["type"] for line in stage.recorded()} == {"Ask", "Answer"}
+        stage.run.files.messages.write_text("a line that no judge can read\n")
+        assert "finds no two decisions so far" in two_decisions(stage).why
+        (folder,) = stage.runs
+        assert "coherence" in stage.end()
+    assert json.loads((folder / "results.json").read_text())["messages"] == 0
