@@ -185,6 +185,8 @@ class LogJudge(VirtualJudge):
     def check_applied(self, node: VirtualNode) -> None:
         replica = node.instance
         if isinstance(replica, LogAlgorithm) and replica.state.applied != self._checked[node.id].applied:
+            # A snapshot of this turn is not looked at: a crash may have come before its commit, and no node reads it before.
+            self._checked[node.id].snapshot = replica.snapshot_slot
             self._check_slots(node, replica, self._checked[node.id])
 
     def check_end(self, nodes: Iterable[VirtualNode]) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final, NamedTuple, cast
 
 from cluster.clients.log_call import LogCall
-from cluster.clients.outcomes import NotDone, Ok, Outcome
+from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from cluster.clients.pipeline import Pipeline
 from harness.checkers.answers import wrong_answers
 from harness.checkers.asked import asked_of
@@ -50,6 +50,8 @@ from node.tuning import Tuning
 from node.wire import Codec, Envelope, encode_value
 
 _CLUSTER: Final = "0" * 32
+#: The beginning of what a client is told of its session.
+_SESSION_ENDED: Final = "the session has ended"
 #: How long a client waits for the outcome of a call.
 _CALL_S: Final = 2.0
 #: What a client asks in the recovery phase, besides a write and a read. The watch is of the write.
@@ -237,7 +239,7 @@ class LogSimulation(Simulation):
         super()._run_fault_phase()
         end_s = self.fault_schedule.fault_phase_s
         while self._owed and self.now < end_s and not self._violations():
-            self._owed = [call for call in self._owed if not isinstance(call.outcome, Ok)]
+            self._owed = [call for call in self._owed if not self._is_answered(call)]
             if self._owed:
                 self._end_s = min(self.now + self.QUIET_S, end_s)
                 self._run_phase()
@@ -249,8 +251,17 @@ class LogSimulation(Simulation):
             self._poll_client(event.client)
 
     def _outcome_is_owed(self, event: _OwedOutcome) -> None:
-        if not isinstance(event.call.outcome, Ok):
+        if not self._is_answered(event.call):
             self._find_overdue(f"{event.client}'s call ({event.call.outcome or 'no outcome'})", "any node")
+
+    def _is_answered(self, call: LogCall) -> bool:
+        """Return whether a call of a siege has succeeded, or its client was told that its session, a short one, has ended.
+
+        A client may turn to a suspended node for longer than a short session lasts without a command.
+        """
+        outcome = call.outcome
+        ends = self.fault_schedule.tuning.session_idle_ms <= SHORT_SESSION_MS
+        return isinstance(outcome, Ok) or (ends and isinstance(outcome, NotKnown) and _SESSION_ENDED in outcome.reason)
 
     def _happen_in_fault_phase(self, event: object) -> None:
         match event:
