@@ -147,11 +147,11 @@ def seed_cases(algorithm: str, seeds: int, seconds: float, tracer: LineTracer) -
     """Yield the cases of an algorithm's first seeds, at most `seconds` of processor time."""
     began = time.process_time()
     for seed in range(seeds):
-        start = time.process_time()
-        simulated(algorithm, seed)
-        took = time.process_time() - start  # without the tracer, which takes several times as long
         with tracer.on():
             findings = simulated(algorithm, seed)
+        start = time.process_time()  # without the tracer, which takes several times as long
+        simulated(algorithm, seed)
+        took = time.process_time() - start
         yield Case("seed", f"{algorithm} {seed}", round(took, 4), tracer.seen(), findings)
         if time.process_time() - began > seconds:
             break
@@ -209,10 +209,11 @@ def first_failure(cases: Sequence[Case]) -> str:
 def test_cases(names: Sequence[str], tracer: LineTracer) -> tuple[list[Case], str]:
     """Run tests in this process. Return those that pass as cases, and what the first says that fails; empty if none does.
 
-    They run twice: for the time that they take, and, several times as slowly, for the lines that they reach.
+    They run twice: several times as slowly for the lines that they reach, and for the time that they take. What is cached is
+    reached the first time.
     """
-    took_s = _run_pytest(names, _CaseRecorder({}, None)).took_s
     recorder = _run_pytest(names, _CaseRecorder({}, tracer))
+    took_s = _run_pytest(names, _CaseRecorder({}, None)).took_s
     return [replace(case, cpu_s=took_s.get(case.name, case.cpu_s)) for case in recorder.cases], recorder.failed
 
 

@@ -186,6 +186,69 @@ def of_services() -> Iterator[str]:
             yield f"{name}: {said(judge.judge(calls, CallContext(nodes=('n1', 'n2'))))}"
 
 
+def stream(rng: Random) -> Iterator[tuple[str, Any, Any]]:
+    """Yield calls on two logs of messages: the function, what it asks, and an answer, which is wrong now and then."""
+    held: dict[str, list[tuple[int, int]]] = {"k": [], "l": []}
+    read, committed, number = {"k": 0, "l": 0}, dict[str, int](), 0
+    for _ in range(rng.randint(4, 12)):
+        key, wrong_one = rng.choice("kl"), rng.random() < 0.15
+        last = held[key][-1][0] if held[key] else 0
+        match rng.randrange(9):
+            case 0 | 1 | 2:
+                number += 1
+                offset = rng.choice((last, 1)) if wrong_one else last + rng.randint(1, 2)
+                held[key].append((offset, number))
+                forms = (offset, offset, [offset, number], [key, [offset, number]], {"offset": offset}, "no offset")
+                if rng.random() < 0.8:
+                    yield "send", [key, number], rng.choice(forms[: 6 if wrong_one else 5])
+                else:
+                    yield (
+                        "txn",
+                        [["send", key, number], ["poll"]],
+                        [["send", key, [offset, number]], ["poll", {key: []}]],
+                    )
+            case 3 | 4 | 5:
+                some = [entry for entry in held[key] if entry[0] > read[key]][: rng.randint(1, 3)]
+                if wrong_one and some:
+                    some = rng.choice(
+                        (some[::-1], some[1:], [*some, (some[-1][0] + 1, 99)], [(some[0][0], 99)], [*some, some[0]])
+                    )
+                asked = rng.choice((None, None, {key: read[key] + 1}, {key: last}))
+                read[key] = max([read[key], *(offset for offset, _ in some)])
+                yield (
+                    "poll",
+                    asked,
+                    {key: [list(entry) for entry in some]}
+                    if rng.random() < 0.95
+                    else rng.choice(([], {key: 7}, {key: [["a", 1]]})),
+                )
+            case 6:
+                committed[key] = last
+                yield "commit_offsets", {key: last}, None
+            case 7:
+                others: tuple[Any, ...] = ({}, {key: 1}, {key: None}, [])
+                listed = rng.choice(others) if wrong_one else dict(committed)
+                yield "list_committed_offsets", rng.choice((["k", "l"], [key], None)), listed
+            case 8:
+                read[key] = rng.randint(0, read[key])
+                yield rng.choice(("assign", "subscribe", "crash")), [key], None
+
+
+def of_streams() -> Iterator[str]:
+    """Yield what is said of random histories of logs of messages."""
+    rng = Random(3)
+    for _ in range(8 * HISTORIES):
+        calls = []
+        for place, (f, value, answer) in enumerate(stream(rng)):
+            ended = None if rng.random() < 0.1 else 10 * place + rng.choice((5, 5, 5, 25))
+            outcome: Any = "info" if ended is None else "fail" if rng.random() < 0.1 else "ok"
+            process, node = rng.choice("abb"), rng.choice(("n1", "n2"))
+            calls.append(
+                ClientCall(f, value, answer if outcome == "ok" else None, outcome, 10 * place, ended, process, node)
+            )
+        yield said(CALL_JUDGES["kafka"].judge(calls, CallContext(nodes=("n1", "n2"))))
+
+
 def of_leases() -> Iterator[str]:
     """Yield what is said of random holds of a lock, and of uses of what it protects."""
     rng = Random(1)
@@ -369,7 +432,19 @@ def of_logs() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "sentences",
-    [of_runs, of_calls, of_services, of_leases, of_objects, of_faults, of_messages, of_disks, of_transactions, of_logs],
+    [
+        of_runs,
+        of_calls,
+        of_services,
+        of_streams,
+        of_leases,
+        of_objects,
+        of_faults,
+        of_messages,
+        of_disks,
+        of_transactions,
+        of_logs,
+    ],
 )
 def test_the_judges_say_what_they_have_said(sentences: Callable[[], Iterator[str]], regenerate: bool) -> None:
     path = FILES / f"{sentences.__name__}.txt"
