@@ -96,19 +96,26 @@ _ERRORS: Final = re.compile(r"(Error|Exception|Failed|Bad[A-Z]\w*|Wrong\w*|Unkno
 
 def changes_of(module: str, source: str) -> list[SourceChange]:
     """Return every change of a module, in the order of its source. Changes that do not compile are left out."""
-    tree = ast.parse(source)
-    found = {(change.start, change.end, change.new): change for change in _Finder(module, source).find(tree)}
-    unchanged = ast.dump(tree)
-    return [found[key] for key in sorted(found) if _is_another_program(found[key].applied(source), unchanged)]
+    data = source.encode()
+    found: list[SourceChange] = []
+    for statement in ast.parse(source).body:
+        finder = _Finder(module, source)
+        changes = {(one.start, one.end, one.new): one for one in finder.find([statement])}
+        first, last = finder.place_of(statement)
+        for change in (changes[key] for key in sorted(changes)):
+            # The statement alone is compiled: a module has ten, and each of its changes would compile all of them.
+            text = data[first : change.start] + change.new.encode() + data[change.end : last]
+            if change.old.split() != change.new.split() and _compiles(text):
+                found.append(change)
+    return found
 
 
-def _is_another_program(source: str, unchanged: str) -> bool:
+def _compiles(statement: bytes) -> bool:
     try:
-        tree = ast.parse(source)
-        compile(tree, "<change>", "exec")
+        compile(statement, "<change>", "exec")
     except (SyntaxError, ValueError):
         return False
-    return ast.dump(tree) != unchanged
+    return True
 
 
 class _Finder:
@@ -123,9 +130,15 @@ class _Finder:
         self._functions = 0  # how many functions are around
         self._statement: ast.stmt | None = None
 
-    def find(self, tree: ast.Module) -> Iterator[SourceChange]:
-        """Yield every change, also those that do not compile."""
-        yield from self._block(tree.body)
+    def find(self, body: Sequence[ast.stmt]) -> Iterator[SourceChange]:
+        """Yield every change of some statements of the module, also those that do not compile."""
+        yield from self._block(body)
+
+    def place_of(self, statement: ast.stmt) -> tuple[int, int]:
+        """Return where a statement begins and ends, in bytes, its decorators included."""
+        start, end = self._at(statement)
+        decorators: Sequence[ast.expr] = getattr(statement, "decorator_list", ())
+        return min([start, *(self._at(one)[0] - 1 for one in decorators)]), end
 
     # --- statements -------------------------------------------------------------------------------------------------
 
