@@ -31,7 +31,7 @@ from cluster.spawning import ReadyPipe, spawn
 from harness.network.errors import NetworkError, ProxyGone
 from harness.network.proxy_trouble import proxy_trouble
 from harness.network.rule_installer import RuleInstaller
-from harness.network.switchboard import all_links
+from harness.network.switchboard import Ports, all_links
 from node.contract import NodeId
 from node.launcher import EXIT_DISK
 from node.settings import load
@@ -59,6 +59,7 @@ class Network(RuleInstaller):
         seed: int = 0,
         start: Start | None = None,
         record_bytes_max: int | None = None,
+        moves: bool = False,
     ) -> None:
         """Prepare the network; `start` starts the proxy.
 
@@ -68,7 +69,12 @@ class Network(RuleInstaller):
             seed: the seed of every random draw.
             start: how to start the proxy process; None: as a child of this process, with the mark of a cluster's process.
             record_bytes_max: how large the record may become; None for no limit. After that the proxy records nothing more.
+            moves: whether connections to a node that ends close, and it is found at other addresses when it starts again, as
+                without a proxy. Otherwise peers and clients keep their connections to the proxy.
         """
+        self._moves = moves
+        self._has_been_up: set[NodeId] = set()
+        self._moved: dict[NodeId, Ports] = {}  # of nodes that are down: where they will be found
         self._record_bytes_max = record_bytes_max
         settings = load(spec_path)
         super().__init__(settings.nodes)
@@ -190,6 +196,13 @@ class Network(RuleInstaller):
             NetworkError: the node did not accept every connection within `timeout_s`. The proxy keeps trying.
         """
         self._check_node(node)
+        if self._moves and node in self._has_been_up:
+            ports = self._moved.pop(node, None) or self.request("node_moves", node=node)
+            for sender, receivers in ports["links"].items():
+                if sender in self._ready["links"]:  # else it has left while this node was down
+                    self._ready["links"][sender].update(receivers)
+            self._ready["client"].update(ports["client"])
+        self._has_been_up.add(node)
         wanted = len(self.nodes)  # a link from each other node, and one from clients
         up = self.request("node_up", timeout_s, node=node, address=address, timeout_s=float(timeout_s))
         if up < wanted:
@@ -202,6 +215,8 @@ class Network(RuleInstaller):
         """Disconnect a node that is down, since another process may get its old address. The call is optional."""
         self._check_node(node)
         self.request("node_down", node=node)
+        if self._moves and node not in self._moved:
+            self._moved[node] = self.request("node_moves", node=node)
 
     def node_joins(self, node: NodeId) -> None:
         """Make the links of a node that is not in the spec. For a node that has links already, do nothing.
@@ -227,6 +242,7 @@ class Network(RuleInstaller):
             return
         self._left.add(node)  # first, so that no rule names its links meanwhile
         self.request("node_leaves", node=node)
+        self._moved.pop(node, None)
         self.nodes = tuple(other for other in self.nodes if other != node)
         self.all_links = all_links(self.nodes)
         del self._ready["client"][node]

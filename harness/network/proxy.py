@@ -271,6 +271,12 @@ class Proxy:
         for socket in [socket for socket, link in self._sources.items() if node in link]:
             self._close(socket)
 
+    def node_moves(self, node: NodeId) -> Ports:
+        for socket in [socket for socket, (_, receiver) in self._sources.items() if receiver == node]:
+            self._read(socket, sys.maxsize)  # as a node takes in what has arrived before it ends
+            self._close(socket)
+        return self._listen([(sender, node) for sender in self._senders_to(node)])
+
     def connected(self, node: NodeId) -> int:
         sinks = (self._sinks.get((sender, node)) for sender in self._senders_to(node))
         return sum(1 for sink in sinks if sink is not None and sink not in self._connecting)

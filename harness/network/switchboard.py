@@ -7,6 +7,7 @@ leave. Requests come from `Network` (`network.py`):
 |---|---|---|
 | node_up | node, address, timeout_s | how many of the node's links are connected, as soon as all are, or at the deadline |
 | node_down | node | |
+| node_moves | node | the new addresses of the links to it: `Ports` |
 | node_joins | node | the ports of its links: `Ports` |
 | node_leaves | node | |
 | add | rule: `Rule.to_plain` | |
@@ -85,6 +86,9 @@ class ProxySockets(Protocol):
 
     def node_down(self, node: NodeId) -> None:
         """Disconnect the links to a node."""
+
+    def node_moves(self, node: NodeId) -> Ports:
+        """Close the connections on which messages to a node arrive, and return the addresses at which they arrive from now on."""
 
     def node_joins(self, node: NodeId) -> Ports:
         """Make the links of a new node, and return their ports. Raises BadRule if it cannot; nothing has changed then."""
@@ -219,6 +223,8 @@ class Switchboard:
                 }:
                     only = None if links is None else frozenset((one, other) for one, other in links)
                     self._wait(request.caller, timeout_s, partial(self._engine.total, rule, what, only), least)
+                case "node_moves", {"node": node}:
+                    self._sockets.answer(request.caller, self._sockets.node_moves(self._known(node)))
                 case "look", {"after": int(after), "most": int(most)}:
                     self._sockets.answer(request.caller, self._look(after, max(most, 1)))
                 case _:

@@ -73,6 +73,7 @@ class Experiment(RunClients):
         without_the_lost: bool = False,
         some_messages: Path | None = None,
         record_bytes_max: int | None = None,
+        moves: bool = False,
     ) -> None:
         """Describe a run.
 
@@ -90,6 +91,7 @@ class Experiment(RunClients):
             record: whether the proxy records every message, for the judges.
             some_messages: if not: the file for the first messages, up to `messages.SOME_BYTES_MAX`, for people; None for none.
             record_bytes_max: how large the record for the judges becomes; None for no limit. Judges use none that is cut short.
+            moves: whether connections to a node that ends close, and it moves when it starts again: see `Network`.
             without_the_lost: whether the cluster may start without nodes that have run before and cannot start now. See
                 `cluster.Cluster.start`.
 
@@ -113,7 +115,7 @@ class Experiment(RunClients):
         self._without_the_lost = without_the_lost
         record_to = self.files.messages if record else some_messages
         limit = self._record_bytes_max = record_bytes_max if record else messages.SOME_BYTES_MAX
-        self.network = Network(spec.path, record=record_to, seed=self.seed, record_bytes_max=limit)
+        self.network = Network(spec.path, record=record_to, seed=self.seed, record_bytes_max=limit, moves=moves)
         if trace:
             command = traced(self.folder, tuple(command))
         super().__init__(Cluster(spec=spec, links=self.network, command=command), lambda: self.recorder)

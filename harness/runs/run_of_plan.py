@@ -1,7 +1,8 @@
 """Which kind of run a plan makes: one of our own nodes, or one of a system that is not ours."""
 
 from pathlib import Path
-from typing import TypeAlias, cast
+from random import Random
+from typing import Final, TypeAlias, cast
 
 from harness.faults.catalogue import find_fault
 from harness.faults.prerequisites import experiment_arguments
@@ -13,6 +14,10 @@ from harness.workloads.registry import workload_for
 from harness.workloads.workload import Callers, CallUnderWay, Workload
 from node.algorithms import load_algorithm
 
+#: How likely nodes that start again are found at other addresses, as without a proxy: see `Network`.
+_MOVES: Final = 0.5
+#: Faults of disks that strike any disk. A node on a disk that can fail by itself keeps no note of its last commit.
+_ANY_DISK: Final = ("damage-last-commit",)
 #: What a run of a plan is: of a cluster of our own nodes, or of another system.
 Run: TypeAlias = Experiment | SystemRun
 
@@ -24,7 +29,11 @@ def run_of(plan: Plan, folder: Path, *, trace: bool) -> tuple[Run, Workload]:
         asked = plan.system.workload(plan.workload)(plan.nodes, plan.seed, plan.time_s)
         return SystemRun(folder, plan.system, plan.nodes, plan.seed, asked), asked
     clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
-    prepared = experiment_arguments({find_fault(step.fault).family for step in plan.steps})
+    # A trace is compared with what a node takes in by the proxy's record, in which no connection closes.
+    moves = not trace and Random(f"addresses/{plan.seed}").random() < _MOVES
+    prepared = experiment_arguments(
+        {find_fault(step.fault).family for step in plan.steps if step.fault not in _ANY_DISK}
+    )
     run = Experiment(
         folder,
         nodes=plan.nodes,
@@ -32,6 +41,7 @@ def run_of(plan: Plan, folder: Path, *, trace: bool) -> tuple[Run, Workload]:
         seed=plan.seed,
         trace=trace,
         settings=plan.settings,
+        moves=moves,
         **prepared,
     )
     return run, clients

@@ -303,6 +303,9 @@ class Router(RuleInstaller):
     def node_down(self, node: NodeId) -> None:
         raise BadRule("the nodes are connected by their pipes")
 
+    def node_moves(self, node: NodeId) -> Ports:
+        raise BadRule("the nodes are connected by their pipes")
+
     def node_joins(self, node: NodeId) -> Ports:
         raise BadRule("no node can join")
 

@@ -174,6 +174,38 @@ def test_a_reply_to_a_client_that_has_gone_is_undeliverable(cluster: FakeCluster
     wait_until(reply_is_undeliverable)
 
 
+def test_connections_to_a_node_close_as_it_ends_and_it_comes_back_elsewhere(spec: Spec) -> None:
+    with Network(spec.path, seed=7, moves=True) as network:
+        fake = FakeCluster(network, spec, spec.path)
+        try:
+            client, out = fake.client("n2"), fake.nodes["n1"].outs["n2"]
+            closed = [each.get_monitor_socket(zmq.EVENT_DISCONNECTED) for each in (client, out)]
+            client.send(b"before")
+            fake.send("n1", "n2", b"before")
+            assert fake.nodes["n2"].payloads(2) == [b"before"] * 2
+            before = network.client_address("n2"), network.addresses("n1")["n2"]
+            stays = network.client_address("n1"), network.addresses("n2")["n1"]
+            network.node_down("n2")
+            network.node_leaves("n3")
+            for monitor in closed:
+                assert monitor.poll(int(WAIT_S * 1000)), "the connection did not close"
+            assert before == (network.client_address("n2"), network.addresses("n1")["n2"])
+            fake.boot("n2")
+            after = network.client_address("n2"), network.addresses("n1")["n2"]
+            assert not {*before} & {*after}
+            assert stays == (network.client_address("n1"), network.addresses("n2")["n1"])
+            asking = fake.client("n2")
+            out.connect(after[1])
+            asking.send(b"after")
+            route, payload = fake.nodes["n2"].receive()
+            assert payload == b"after"
+            fake.nodes["n2"].inbox.send_multipart([*route, b"reply"])
+            assert asking.poll(int(WAIT_S * 1000))
+            assert asking.recv_multipart() == [b"reply"]
+        finally:
+            fake.context.destroy(linger=0)
+
+
 def test_a_message_to_a_dead_node_does_not_reach_its_next_incarnation(cluster: FakeCluster) -> None:
     cluster.send("n1", "n2", b"first")
     assert cluster.nodes["n2"].payloads(1) == [b"first"]
