@@ -5,6 +5,7 @@ removed and replaced; leaders that are asked to hand over; connections that seem
 snapshots are frequent, and that nodes miss more of the log than a promise can contain.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from random import Random
@@ -34,6 +35,7 @@ from harness.virtual.scheduled_events import (
     ScheduledEvent,
     ScheduledOutage,
     ScheduledPause,
+    ScheduledPlot,
     Times,
 )
 from harness.virtual.steps import LastCommit
@@ -57,8 +59,13 @@ _REAL_LOGS: Final = 0.25
 #: The share of runs whose sessions end after so many milliseconds of the log's time without a use.
 _SHORT_SESSIONS: Final = 0.1
 SHORT_SESSION_MS: Final = 1_500
+#: The share of runs in which so few frames wait at a leader that it refuses others.
+_FULL_LEADERS: Final = 0.1
+_LEADER_FRAMES: Final = (1, 2)
 #: The share of runs without another plot in which a leader is deposed, does not hear of it, and is asked.
 _DEPOSED: Final = 0.4
+#: The share of sieges in which a client asks to remove a member that is needed.
+_REMOVALS: Final = 0.3
 #: When a siege begins, after a leader was elected.
 _SIEGE_AT_S: Final = 0.6
 
@@ -85,8 +92,21 @@ class LogFaultSchedule(FaultSchedule):
         return self.others
 
     @property
+    def changes_members(self) -> bool:
+        """Whether a client asks for a change of members."""
+        return any(isinstance(event, MembershipChange) for event in _within((*self.calls, *self.faults)))
+
+    @property
     def endpoints(self) -> tuple[str, ...]:
         return (*self.members, *self.others, *self.clients)
+
+
+def _within(events: Iterable[ScheduledEvent]) -> Iterator[ScheduledEvent]:
+    """Yield these events, and those of the plots among them."""
+    for event in events:
+        yield event
+        if isinstance(event, ScheduledPlot):
+            yield from _within(event.then)
 
 
 def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
@@ -147,13 +167,16 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
 
 
 def _tuning(seed: int, nodes: int) -> Tuning:
-    """Draw the settings; in some runs sessions end so soon that a run outlasts them.
+    """Draw the settings; in some runs sessions end so soon that a run outlasts them, or leaders refuse what has no room.
 
     A client that finds no leader does not ask again and again: a reply that knows none shows nothing.
     """
     drawn = draw_settings(Random(f"settings/{seed}/{nodes}"), keeps_log=True) | _PATIENT
     if Random(f"short sessions/{seed}/{nodes}").random() < _SHORT_SESSIONS:
         drawn |= {"session_idle_ms": SHORT_SESSION_MS, "lease_ms_max": SHORT_SESSION_MS * 2 // 3}
+    full = Random(f"full leaders/{seed}/{nodes}")
+    if full.random() < _FULL_LEADERS:
+        drawn |= {"leader_frames": full.choice(_LEADER_FRAMES)}
     return tuning_of(drawn)
 
 
@@ -172,10 +195,15 @@ def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultS
             for call in drawn.calls
             if isinstance(call, ScheduledOperation) and not drawn.others and call.kind != "close"
         )  # a client that ends its session ends what it has under way, too
+        plot_of_siege = drawer.siege(_SIEGE_AT_S)
+        removals = Random(f"sieges with a removal/{drawn.seed}/{len(drawn.members)}")
+        if removals.random() < _REMOVALS:
+            drawer.rng = removals
+            plot_of_siege = drawer.siege_with_removal(_SIEGE_AT_S)
         return replace(
             drawn,
             fault_phase_s=_SIEGE_AT_S + SIEGE_S,
-            faults=(drawer.siege(_SIEGE_AT_S),),
+            faults=(plot_of_siege,),
             calls=quiet,
             survivors=drawn.members,
             links=LinkConditions(repeat=drawn.links.repeat, usual_s=drawn.links.usual_s),

@@ -40,6 +40,10 @@ _LONG_S: Final = (0.3, 1.0, 1.0, 2.5)
 #: How long a siege lasts, and by when each call in it is owed an answer.
 SIEGE_S: Final = 12.0
 OWED_S: Final = 10.0
+#: When a removal is asked in a siege. By then a leader has noticed whom it hears no more, however slow its clock, and the one
+#: that is cut off canvasses, so the other followers are known. And by when each call after that is owed an answer.
+_REMOVAL_AT_S: Final = 2.5
+_OWED_AFTER_REMOVAL_S: Final = 7.0
 #: How long a leader that is to be deposed is deaf before its messages are lost, too: more than a beat, so that answers are held.
 _DEAF_S: Final = 0.07
 OLD_LEADER: Final = BOUND[NodeRole.LEADER]
@@ -275,3 +279,19 @@ class PlotDrawer:
             lost = self._plot(0.0, NodeRole.HEIR, [struck], within_s=0.05)
             return self._plot(at_s, role, [ScheduledHandOver(0.0), lost, *owed])
         return self._plot(at_s, role, [struck, *owed])
+
+    def siege_with_removal(self, at_s: float) -> ScheduledPlot:
+        """Draw a siege in which a client asks to remove another follower than the one that is struck.
+
+        With few nodes the rest would be no majority that answers, so the leader has to refuse it: else no call is answered.
+        """
+        rng, follower = self.rng, BOUND[NodeRole.FOLLOWER]
+        cut = ScheduledCut(0.0, SIEGE_S, (OTHERS,), (follower,), one_way=rng.random() < 0.5, holds=False)
+        removal = MembershipChange(0.0, rng.choice(self.clients), "remove", follower)  # the one that is bound by then
+        owed = [
+            self._operation(rng.uniform(0.3, 1.5), rng.choice(("put", "get")), None, _OWED_AFTER_REMOVAL_S)
+            for _ in range(rng.randint(2, 4))
+        ]
+        asked = self._plot(_REMOVAL_AT_S, NodeRole.FOLLOWER, [removal, *owed])
+        first = self._operation(rng.uniform(0.0, 1.0), "put", None, OWED_S)
+        return self._plot(at_s, NodeRole.FOLLOWER, [cut, first, asked])

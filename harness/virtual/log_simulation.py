@@ -444,7 +444,7 @@ class LogSimulation(Simulation):
         """Return whether these nodes are certain to be a majority, even after one more change of members than is known."""
         voters = self.judge.configuration.voters or self.fault_schedule.members
         voters_up, voters_in_all = sum(voter in up for voter in voters), len(voters)
-        if not any(isinstance(call, MembershipChange) for call in self.fault_schedule.calls):
+        if not self.fault_schedule.changes_members:
             return voters_up >= majority(voters_in_all)
         return voters_up >= majority(voters_in_all + 1) and voters_up - 1 >= majority(voters_in_all - 1)
 
@@ -463,7 +463,7 @@ class LogSimulation(Simulation):
                 self._owe(client, last)
         if self.fault_schedule.all_lead and self._algorithm.elects_leaders:
             self._to_lead = list(survivors)
-        if not any(isinstance(call, MembershipChange) for call in self.fault_schedule.calls):
+        if not self.fault_schedule.changes_members:
             for number, name in enumerate(survivors):
                 colour = None if number % 2 else self.fault_schedule.recovery_colours[0]
                 self._call(ScheduledCall(self.now, 2 * RECOVERY_S, name, colour))
