@@ -39,6 +39,7 @@ class _Call:
         value: the value of the invoke.
         answer: the value of the answer; `...` if there was no answer.
         error: why there was none.
+        timeout_s: for how long the client was ready to wait, in seconds; None: until `ended_s`.
     """
 
     began_s: int
@@ -48,6 +49,7 @@ class _Call:
     value: Any
     answer: Any
     error: str = "no answer"
+    timeout_s: float | None = None
 
 
 def _history(*calls: _Call, key: str = "x", process: str | None = None) -> History:
@@ -71,7 +73,7 @@ def _history(*calls: _Call, key: str = "x", process: str | None = None) -> Histo
                     f=call.f,
                     value=call.value,
                     node=call.node,
-                    timeout_s=float(call.ended_s - call.began_s),
+                    timeout_s=float(call.ended_s - call.began_s) if call.timeout_s is None else call.timeout_s,
                 )
             )
         elif call.answer is ...:
@@ -195,6 +197,7 @@ def _bad_answers() -> dict[str, RunEvidence]:
             process="a.1",
         ),
         "exclusion": _log_run(_Call(0, 1, None, "acquire", first, 1), _Call(2, 3, None, "acquire", second, 2)),
+        "returns": _log_run(_Call(0, 9, None, "put", "blue", 1, timeout_s=4.0), process="api0.1"),
     }
 
 

@@ -12,14 +12,15 @@ What must hold
 2. Along the holds, tokens rise.
 3. A resource that refuses every token below the highest it has seen never refuses a process that must hold the lock, and never
    accepts a use from a process whose successor it has heard from.
-4. What `keepers.py` says of keepers of locks, and of acquires that were given up.
+4. A token is given to one acquire: each call that acquires is of a holder of its own.
+5. What `keepers.py` says of keepers of locks, and of acquires that were given up.
 
 To judge 1 and 2, each hold becomes a process of its own, with a release of unknown outcome that begins where the hold may have
 ended. `lock_holds.py` decides these calls, with its proof.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,7 @@ def exclusion(run: RunEvidence) -> Verdict:
             if operation.f == "use":
                 refused += operation.outcome == "fail"
                 found.extend(_wrong_uses(run, operation, by_lock.get(operation.key, [])))
+        found.extend(_given_twice(run))
         found.extend(sure_for_too_long(run, "holds"))
         found.extend(left_behind(run))
     if found:
@@ -90,6 +92,19 @@ def exclusion(run: RunEvidence) -> Verdict:
         f"{count(total, 'hold')} of {count(len(by_lock), 'lock')} excluded each other, with rising tokens; "
         f"the resource refused {count(refused, 'stale use')} and accepted none"
     )
+
+
+def _given_twice(run: RunEvidence) -> Iterator[str]:
+    """Yield a sentence for each token that two acquires were answered."""
+    given: dict[tuple[str, int], RecordedCall] = {}
+    for call in run.calls:
+        if call.f == "acquire" and call.outcome == "ok" and isinstance(call.answer, int):
+            first = given.setdefault((call.key, call.answer), call)
+            if first is not call:
+                yield (
+                    f"{call.key}: the acquires of {first.invoke.process} at {run.time_of(first.invoke)} and of "
+                    f"{call.invoke.process} at {run.time_of(call.invoke)} were both given token {call.answer}"
+                )
 
 
 def holds_of(operations: Sequence[RecordedCall], timeline: Timeline) -> list[LockHold]:

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 from cluster.clients.async_client import AsyncLogClient
 from cluster.clients.log_client import LogClient
@@ -27,6 +27,9 @@ from node.tuning import SHIPPED, Tuning
 
 #: Calls that take several operations, or wait: no judge asks whether they were answered in time.
 _OF_MANY_STEPS = ("range", "watch", "views", "acquire", "release", "join", "leave", "end")
+
+#: Every so many clients there is one, a blocking one, that another thread shares.
+_SHARES: Final = 4
 
 
 class ApiCall:
@@ -121,7 +124,7 @@ class ApiCalls:
             made = self.blocking_class(
                 self._cluster, self._addresses, f"api{client}", resume=resume, tuning=self._tuning
             )
-            self._blocking[client] = BlockingCaller(made)
+            self._blocking[client] = BlockingCaller(made, shares=client % _SHARES == 0)
         caller = self._blocking[client]
         call = caller.prepared(call)
         event = self._invoke(client, call)

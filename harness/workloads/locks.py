@@ -21,6 +21,8 @@ from node.contract import NodeId
 #: Which of three clients holds its locks by a keeper, and which one renews by hand for several leases.
 _KEEPER: Final = 2
 _PERSISTS: Final = 1
+#: After how many uses of the resource another keeper of the same client tries to acquire the lock.
+_RIVAL_AFTER: Final = 2
 
 
 class FencedResource:
@@ -52,6 +54,7 @@ class _LockClient:
     `owner` is the name under which it acquires the lock `lock`; it is empty if the client has no claim. `tries` counts
     these names. `token` is 0 unless the client holds the lock. `uses` counts the uses of the resource since then. With
     `stalls`, the client pauses for longer than its lease; with `lets_go` it releases next, and with `ends` it ends its session.
+    `rivalled` says that another keeper of the client has tried to acquire the lock since the client holds it.
     """
 
     name: str
@@ -63,6 +66,7 @@ class _LockClient:
     stalls: bool = False
     lets_go: bool = False
     ends: bool = False
+    rivalled: bool = False
 
 
 class LockWorkload(Workload):
@@ -133,6 +137,11 @@ class LockWorkload(Workload):
             return PlannedCall("acquire", holder.lock, value, wait_s=rng.uniform(0.2, 1.0), kept=True, late=late)
         if holder.lets_go or (holder.uses > 3 and rng.random() < 0.12):
             return PlannedCall("release", holder.lock, {"token": holder.token}, kept=True)
+        if holder.uses == _RIVAL_AFTER and not holder.rivalled:
+            # Another keeper of the same client, which is no holder of the same lock, though it names the same owner.
+            holder.rivalled = True
+            value = {"owner": holder.owner, "lease_s": self.LEASE_S, "waits": False}
+            return PlannedCall("acquire", holder.lock, value, wait_s=self.LEASE_S / 10, kept=True)
         if rng.random() < 0.5:
             return PlannedCall("holds", holder.lock, {"token": holder.token})
         holder.uses += 1
@@ -216,10 +225,12 @@ class LockWorkload(Workload):
         holder = self._holders[client]
         match call.f, outcome:
             case "acquire", Ok(int(token)):
-                holder.token, holder.uses, holder.lets_go = token, 0, False
+                holder.token, holder.uses, holder.lets_go, holder.rivalled = token, 0, False, False
                 holder.stalls = self._rngs[client].random() < self._STALL_PROBABILITY
             case "acquire", NotDone("held") if isinstance(call.value, dict) and call.value["waits"]:
                 pass  # the claim waits in the queue
+            case "acquire", _ if call.kept and holder.token:
+                pass  # its rival had to wait
             case "end", _:
                 callers.api.restart(self.first + client, new_session=True)
             case (("renew" | "use" | "holds"), Ok()):

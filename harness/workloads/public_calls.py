@@ -30,6 +30,7 @@ from cluster.errors import ConsensusError, LeaseLost, Unknown
 from harness.workloads.given_up import GIVEN_UP_BESIDE, one_given_up
 from harness.workloads.late_keepers import AsyncLateLink, LateLink
 from harness.workloads.planned_call import PlannedCall
+from harness.workloads.waiting_thread import WaitingThread
 
 # --- answers as the history records them ----------------------------------------------------------------------------
 
@@ -144,6 +145,7 @@ class _Caller:
         self.client = client
         self.kept: dict[str, Any] = {}
         self._next: Any = None
+        self._next_link: Any = None
         self._link: Any = None  # of what is kept: at most one thing at a time
 
     def prepared(self, call: PlannedCall) -> PlannedCall:
@@ -161,9 +163,9 @@ class _Caller:
     def _connect(self, call: PlannedCall) -> None:
         """Put a link between a keeper and the client, if some of what it hears is to be late."""
         value: Any = call.value
-        self._link = None
+        self._next_link = None
         if call.late:
-            self._next._client = self._link = self.link_class(self.client, call.late, value["lease_s"])
+            self._next._client = self._next_link = self.link_class(self.client, call.late, value["lease_s"])
 
     def _is_sure(self, call: PlannedCall) -> int | None:
         """Return how long a keeper may be sure of its lease, in milliseconds; None: unknown. Raises Unknown if it is not sure."""
@@ -175,7 +177,7 @@ class _Caller:
         return left_ms
 
     def _begun(self, call: PlannedCall) -> Any:
-        self.kept[call.key] = self._next
+        self.kept[call.key], self._link = self._next, self._next_link
         return self._next.token if call.f == "acquire" else None
 
 
@@ -183,6 +185,11 @@ class BlockingCaller(_Caller):
     """A caller of the blocking client."""
 
     link_class = LateLink
+
+    def __init__(self, client: Any, *, shares: bool = False) -> None:
+        """Make the caller of a client. `shares` says that another thread uses the client, too."""
+        super().__init__(client)
+        self._other = WaitingThread(client) if shares else None
 
     def do(self, call: PlannedCall) -> Any:
         """Make the call, and return its answer as plain data. Raises what the API raises."""
@@ -209,6 +216,8 @@ class BlockingCaller(_Caller):
             case _:
                 method = _method_of(self.client, call)
                 assert method is not None, f"no method serves a {call.f}"
+                if self._other is not None:
+                    self._other.wait()
                 answer = method()
         return answer
 

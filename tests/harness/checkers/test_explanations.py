@@ -13,6 +13,7 @@ from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.jit_linearizability import TooHard, search
 from harness.checkers.known_bad import known_bad
+from harness.checkers.late_returns import late_returns
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.lock_leases import exclusion
@@ -56,6 +57,7 @@ def checkers_of(model: Model) -> dict[str, Checker]:
         "answers": answers,
         "membership": membership,
         "sessions": session_ends,
+        "returns": late_returns,
         "effects": replicas.effects,
         "liveness": partial(liveness, healed_ns=0, within_s=5.0),
     }

@@ -77,6 +77,7 @@ def test_a_lease_that_has_or_may_have_ended_excludes_no_process(calls: tuple[Row
             "a held the lock with token 1 until 0.900 s at least",
         ),
         ((acquire("a", 0, 10, 2), acquire("b", 510, 520, 1)), "with token 1, which is not higher"),
+        ((A, with_token("release", "a", 100, 1), acquire("b", 200, 210, 1)), "were both given token 1"),
         ((A, B, with_token("use", "b", 525, 2, "fail", "stale_token: 3")), "although its lease had not ended"),
         (
             (A, B, with_token("use", "b", 525, 2), with_token("use", "a", 540, 1)),

@@ -89,13 +89,17 @@ class InMemory:
         if call.f == "range":
             operation = _range(call.key)
         elif call.f == "acquire":
+            value = {
+                **value,
+                "owner": f"{value['owner']}:{next(self._numbers)}",
+            }  # as each keeper names an owner of its own
             operation = lock_try(call.key, value["owner"], value["lease_s"])
         elif call.f == "release":
             operation = lock_release(call.key, value["token"])
         else:
             operation = operation_of(call)
         return self.begin_operation(
-            client, call.f, call.key, call.value, operation, call.timeout_s, lambda answer: plain(call.f, answer)
+            client, call.f, call.key, value, operation, call.timeout_s, lambda answer: plain(call.f, answer)
         )
 
     def begin_propose(self, variable: str, value: object, at: object = None, timeout_s: float = 3.0) -> Call:
