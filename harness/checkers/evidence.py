@@ -46,6 +46,8 @@ PROXY: Final = "proxy"
 DISK_LOST: Final = "disk_lost"
 #: The key in a receipt's evidence for the nodes whose last commit a fault has damaged.
 COMMIT_LOST: Final = "commit_lost"
+#: The key in a receipt's evidence for the nodes that have started again without a doubt, though what they had relied on was lost.
+UNNOTICED: Final = "unnoticed"
 #: The key in a receipt's evidence for the nodes whose disks a fault has damaged, set back or taken away for a time.
 DISK_DAMAGED: Final = "disk_damaged"
 #: The key in a receipt's evidence that lists what the links of a fault let through although they should not.
@@ -207,6 +209,11 @@ class RunEvidence:
     def lost_commits(self) -> set[NodeId]:
         """The nodes whose last commit a fault damaged, by the receipts."""
         return {node for receipt in self.receipts for node in receipt.evidence.get(COMMIT_LOST, ())}
+
+    @cached_property
+    def unnoticed(self) -> tuple[NodeId, ...]:
+        """The nodes that have not noticed that their last commit was lost, by the receipts."""
+        return tuple(node for receipt in self.receipts for node in receipt.evidence.get(UNNOTICED, ()))
 
     def allowance_s(self, began_ns: int, ended_ns: int) -> float:
         """Return by how much later an answer was owed at any time between the two, because links or the machine were slow.

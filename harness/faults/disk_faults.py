@@ -3,7 +3,8 @@
 Faults that act while a node runs need a disk that can fail: `Experiment(..., vfs=harness.faults.power_loss_vfs.SPEC)`.
 Faults that act while the node is down need nothing. Generated plans draw those after which the disk is what it was: it is slow,
 fails or loses power. The others damage the disk, and are drawn only if they are named; "restore-old-copy", "flip-bit" and
-"damage-last-commit" not even then, unless the run is beyond what is tolerated.
+"damage-last-commit" not even then, unless the run is beyond what is tolerated. Except that plans of a log without other faults of
+disks draw "damage-last-commit": a log bears it (`harness/runs/plan_generator.py`).
 
 A node whose last commit does not check may be in doubt when it is up again, until the other nodes have said what the
 commit held (`node/storage/doubts.py`). So the excuse of such a fault lasts until the doubt is over.
@@ -27,12 +28,12 @@ from typing import Final, TypeAlias
 from cluster.errors import BootFailed, FaultFailed
 from cluster.processes import NODE_COMMAND, PROOF_S, ProcessState
 from cluster.spawning import READY_S, spawn
-from harness.checkers.evidence import COMMIT_LOST, DISK_DAMAGED, DISK_LOST
+from harness.checkers.evidence import COMMIT_LOST, DISK_DAMAGED, DISK_LOST, UNNOTICED
 from harness.faults import power_loss_vfs
 from harness.faults.active import ActiveFault, EndsOnHeal, ReceiptBuilder, WatchedFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault, find_fault
 from harness.faults.excuses import Disturbance, Excuse, Kind
-from harness.faults.last_commit import damage_last_commit
+from harness.faults.last_commit import Reliance, damage_last_commit
 from harness.faults.link_faults import expand_links
 from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts
 from harness.faults.target import Target, bring_up, choose_node, own_cluster
@@ -264,6 +265,8 @@ def _damage_while_down(
     damage: Callable[[NodeId, ReceiptBuilder], Repair],
     *,
     start: bool = True,
+    started: Callable[[NodeId, ReceiptBuilder], None] = lambda _node, _receipt: None,
+    first: Callable[[NodeId], None] = lambda _node: None,
 ) -> ActiveFault:
     """Kill a node and damage its disk. The heal repairs the disk if the node is down, and starts the node.
 
@@ -276,6 +279,8 @@ def _damage_while_down(
         name: the name of the fault.
         damage: damages the disk of the node, and puts evidence and `bit` into the receipt. Returns what undoes the damage.
         start: start the node on the damaged disk, before the heal. It may refuse to start.
+        started: called when it has started, to add evidence to the receipt.
+        first: called before the node is killed.
 
     Raises:
         WrongState: the node is down already. Nothing was changed.
@@ -300,6 +305,7 @@ def _damage_while_down(
 
     try:
         with faults.lock:
+            first(chosen)
             (proof,) = faults.cluster.kill(chosen)
             receipt.evidence.update(proof, **({DISK_DAMAGED: [chosen]} if start else {}))
             receipt.bit = True
@@ -308,6 +314,7 @@ def _damage_while_down(
                 try:
                     faults.cluster.restart(chosen)
                     receipt.evidence["then"] = "it started"
+                    started(chosen, receipt)
                 except BootFailed as error:
                     receipt.evidence["then"] = str(error)
     except BaseException:
@@ -357,17 +364,24 @@ def damage_last_commit_of_node(experiment: Target, rng: Random, *, node: NodeId 
     The commit was durable, and others may rely on it. A log starts, and votes only after enough others have said what the
     commit can have held. Any other algorithm refuses to start, and the heal flips the bit back and starts it.
 
-    Observer: the file, which is read again and has another byte.
+    Observer: the file, which is read again and has another byte. If the node had certainly relied on the commit, and starts, it
+    must have noted a doubt: `UNNOTICED` names it if it has not.
     """
+    relied = Reliance(own_cluster(experiment))
 
     def damage(chosen: NodeId, receipt: ReceiptBuilder) -> Repair:
+        relied.look_again(chosen)
         bit = damage_last_commit(_directory(experiment, chosen), rng)
         receipt.evidence[COMMIT_LOST] = [chosen]
         receipt.evidence.update(file=bit.file.name, position=bit.position, was=bit.was, now=bit.now)
         receipt.bit = bit.file.read_bytes()[bit.position] == bit.now != bit.was
         return lambda: _set_byte(bit.file, bit.position, bit.was)
 
-    return _damage_while_down(experiment, rng, node, "damage-last-commit", damage)
+    def started(chosen: NodeId, receipt: ReceiptBuilder) -> None:
+        if receipt.evidence.setdefault("relied on", relied.is_certain) and relied.doubts_of(chosen) <= relied.doubts:
+            receipt.evidence[UNNOTICED] = [chosen]
+
+    return _damage_while_down(experiment, rng, node, "damage-last-commit", damage, started=started, first=relied.look)
 
 
 def _set_byte(path: Path, position: int, byte: int) -> None:

@@ -6,13 +6,20 @@ SQLite cannot tell such a commit from one that a power cut has torn. See `node/s
 import struct
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from cluster.cluster import Cluster
 from cluster.errors import FaultFailed
+from node.contract import NodeId
 from node.storage.disk import FILE_NAME
+from node.storage.doubts import DoubtRecord
 
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
+#: How long a node that is about to be killed may take to report its status, in seconds.
+_STATUS_S: Final = 0.5
+#: How often to look for a moment at which it writes nothing.
+_LOOKS: Final = 8
 
 
 class DamagedBit(NamedTuple):
@@ -86,3 +93,45 @@ def _checksum(words: struct.Struct, data: bytes, sums: tuple[int, int]) -> tuple
         one = (one + first + other) & 0xFFFFFFFF
         other = (other + second + one) & 0xFFFFFFFF
     return one, other
+
+
+class Reliance:
+    """Finds out whether a node has relied on its last commit before it was killed.
+
+    The node reports its status after it has committed, and noted that (`node/storage/doubts.py`). So all that was in its
+    write-ahead log before it was asked is noted, and it is certain that nothing else is there if the file has not changed since.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._before: bytes | None = None
+        self.doubts = 0
+        """How many doubts the disk had before."""
+        self.is_certain = False
+
+    def doubts_of(self, node: NodeId) -> int:
+        """Return how many times the disk of a node has been in doubt."""
+        return DoubtRecord(self._cluster.spec.settings.directory(node)).count
+
+    def look(self, node: NodeId) -> None:
+        """Look at a node that runs, just before it is killed: at a moment at which it writes nothing, if there is one soon.
+
+        On a disk that can fail by itself a node keeps no note, so nothing is certain.
+        """
+        if self._cluster.spec.settings.vfs is not None:
+            return
+        for _ in range(_LOOKS):
+            before = self._wal(node)
+            if node not in self._cluster.status(_STATUS_S, [node]):
+                return
+            self._before = before
+            if before == self._wal(node):
+                return
+
+    def look_again(self, node: NodeId) -> None:
+        """Look at the same node, after it was killed."""
+        self.doubts = self.doubts_of(node)
+        self.is_certain = self._before is not None and self._before == self._wal(node)
+
+    def _wal(self, node: NodeId) -> bytes:
+        return Path(f"{self._cluster.spec.settings.directory(node) / FILE_NAME}-wal").read_bytes()

@@ -14,7 +14,8 @@ Rules
 3. At the plan's end every fault heals.
 4. Nodes that share a failure domain, such as one disk or one machine, are struck together by faults of nodes: see `_domain`.
 5. Beyond what is tolerated, rules 1 and 2 do not hold, and half of the faults damage or take disks, or take nodes for good.
-6. The settings of the cluster are drawn, too, often small (`harness/faults/drawn_settings.py`).
+6. A plan of a log may have one more step: a disk loses its last commit, which a log bears.
+7. The settings of the cluster are drawn, too, often small (`harness/faults/drawn_settings.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,8 @@ _PROBABILITY_DOMAIN: Final = 0.4
 #: The faults that plans draw beyond what is tolerated only, and the probability that a step is one of them.
 _DAMAGES: Final = ("lose-node", "delete-directory", "restore-old-copy", "flip-bit", "damage-last-commit")
 _PROBABILITY_DAMAGE: Final = 0.5
+#: The probability that a plan of a log, in which no other fault strikes a disk, has a disk lose its last commit.
+_PROBABILITY_LOST_COMMIT: Final = 0.7
 _ROLES: Final = {"leader": 5, "heir": 3, "follower": 1, "candidate": 1}
 _ROLES_OF_LOGS: Final = {**_ROLES, "learner": 1}
 #: Seconds between steps, on average, where the caller gives no number of steps.
@@ -194,10 +197,40 @@ def generate(
         raise BadFault(
             f"no step can be drawn for {len(nodes)} nodes from {named}: write these into a plan by hand, or name other faults"
         )
-    found.sort(key=lambda step: step.at_s)
-    small = draw_settings(Random(f"settings/{seed}"), keeps_log=of_log.keeps) if draws_settings else {}
-    chosen = tuning_of({**small, **(settings or {})}).changed()
-    return Plan(algorithm, nodes, seed, workload, time_s, tuple(found), chosen, beyond_tolerance, system)
+    if of_log.keeps and not faults and not beyond_tolerance:
+        found += _lost_commit(Random(f"last commits/{seed}"), books, nodes, time_s, found)
+    chosen = _chosen(seed, of_log, settings or {}, draws_settings)
+    return Plan(algorithm, nodes, seed, workload, time_s, _in_order(found), chosen, beyond_tolerance, system)
+
+
+def _in_order(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
+    return tuple(sorted(steps, key=lambda step: step.at_s))
+
+
+def _chosen(seed: int, of_log: LogTraits, settings: Mapping[str, int], draws: bool) -> Mapping[str, int]:
+    """Return the settings that are not as shipped: those of the caller, and drawn ones if it wants them."""
+    small = draw_settings(Random(f"settings/{seed}"), keeps_log=of_log.keeps) if draws else {}
+    return tuning_of({**small, **settings}).changed()
+
+
+def _lost_commit(
+    rng: Random, books: _Bookkeeping, nodes: tuple[NodeId, ...], time_s: float, steps: Sequence[PlanStep]
+) -> list[PlanStep]:
+    """Draw the damage of a last commit, for some plans without other faults of disks: a log bears it on a minority of the disks.
+
+    Its node has an ordinary disk then, and not one that can fail by itself: a node notes its last commit on the former alone.
+    """
+    if rng.random() > _PROBABILITY_LOST_COMMIT or any(
+        find_fault(step.fault).family in ("disk", "grey") for step in steps
+    ):
+        return []
+    for _ in range(_TRIES):
+        began_s, ended_s = _times(rng, time_s, 0.0)
+        budget = books.budget(nodes, (), began_s, ended_s)
+        drawn = draw_node_and()(rng, budget)
+        if drawn is not None and books.allows(budget, drawn, began_s, ended_s):
+            return [PlanStep("damage-last-commit", began_s, round(ended_s - began_s, 2), None, drawn.arguments)]
+    return []
 
 
 def _domain(rng: Random, nodes: tuple[NodeId, ...]) -> frozenset[NodeId]:

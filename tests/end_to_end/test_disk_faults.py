@@ -14,11 +14,12 @@ import pytest
 from cluster.clients.outcomes import Ok
 from cluster.errors import WrongState
 from cluster.processes import ProcessState
+from harness.checkers.evidence import UNNOTICED
 from harness.checkers.verdict import VerdictStatus
 from harness.faults import clock_faults, disk_faults, grey_faults, limit_faults
 from harness.faults.active import ActiveFault, WatchedFault
 from harness.faults.catalogue import catalogue
-from harness.faults.last_commit import NoCommit
+from harness.faults.last_commit import NoCommit, Reliance
 from harness.faults.power_loss_vfs import SPEC
 from harness.records.receipts import Receipt
 from harness.runs.experiment import Experiment
@@ -139,6 +140,20 @@ def test_the_last_commit_of_a_node_is_damaged(run: Experiment) -> None:
     assert receipt.evidence["file"] == "state.db-wal"
     assert receipt.evidence["was"] ^ receipt.evidence["now"] in {1 << bit for bit in range(8)}
     assert receipt.evidence["commit_lost"] == ["n1"]
+
+
+def test_a_node_that_has_relied_on_the_commit_must_doubt_its_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Experiment(tmp_path / "run", nodes=3, algorithm="multipaxos") as run:
+        assert isinstance(run.propose("x", "blue"), Ok)
+        disk_faults.damage_last_commit_of_node(run, RNG, node="n1").heal()
+        evidence = last_receipt(run).evidence
+        assert (evidence["then"], evidence["relied on"]) == ("it started", True)
+        assert UNNOTICED not in evidence
+        monkeypatch.setattr(Reliance, "doubts_of", lambda *_: 0)  # as if its disk did not say so
+        disk_faults.damage_last_commit_of_node(run, RNG, node="n1").heal()
+        assert last_receipt(run).evidence[UNNOTICED] == ["n1"]
 
 
 def test_a_node_does_not_start_without_its_directory(run: Experiment) -> None:
