@@ -1,9 +1,10 @@
-"""More clients of the API that are broken, as workloads: how long a lease is sure, and what becomes of calls that are given up.
+"""More clients of the API that are broken, as workloads: keepers, calls given up, shared clients, frames that are sent again.
 
 `consensus test multipaxos --workload harness.mutants.unasked_clients:NAME` is to find them by what "mixed" asks anyway.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from typing import Any, ClassVar, Final
 
@@ -14,8 +15,12 @@ from cluster.clients.locks import AsyncLock, Lock
 from cluster.clients.log_call import LogCall
 from cluster.clients.log_client import LogClient
 from cluster.clients.operation import Operation, Steps
+from cluster.clients.outcomes import NotDone
 from cluster.clients.pipeline import Pipeline
+from cluster.clients.sharing import ThreadSharing
 from harness.mutants.clients import MixedWith
+from node.contract import NodeId
+from node.frames import CommandFrame, FrameReply
 
 # --- how long a keeper is sure ----------------------------------------------------------------------------------------
 
@@ -153,9 +158,90 @@ class OthersAreGivenUp(_WithAbandoned):
         return lock_give_up(lock.name, lock.owner.rpartition(":")[0], 1.0)
 
 
+# --- clients that are shared ------------------------------------------------------------------------------------------
+
+
+def _without_number(lock: Any) -> Any:
+    """Return a lock whose owner is that of every other lock of its client."""
+    lock.owner = lock.owner.rpartition(":")[0]
+    return lock
+
+
+class LocksOfAClientAreOne(MixedWith):
+    """The locks of a client that have one name have one owner, so each of them is the holder."""
+
+    class _Blocking(LogClient):
+        def lock(self, *arguments: Any, **more: Any) -> Lock:
+            lock: Lock = _without_number(super().lock(*arguments, **more))
+            return lock
+
+    class _Async(AsyncLogClient):
+        def lock(self, *arguments: Any, **more: Any) -> AsyncLock:
+            lock: AsyncLock = _without_number(super().lock(*arguments, **more))
+            return lock
+
+    blocking_class = _Blocking
+    async_class = _Async
+
+
+class _SilentSharing(ThreadSharing):
+    def _notify(self) -> None:
+        pass
+
+
+class SleepersAreNotWoken(MixedWith):
+    """A thread whose call is answered sleeps until the thread ends its own call that drives the client."""
+
+    class _Blocking(LogClient):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self._sharing.__class__ = _SilentSharing
+
+    blocking_class = _Blocking
+
+
+# --- frames that are sent again ---------------------------------------------------------------------------------------
+
+
+class HastyPipeline(Pipeline):
+    """A pipeline that takes the refusal of any copy of a frame for a proof that the frame was not done."""
+
+    def _answered(self, node: NodeId, frame: Any, reply: FrameReply, now: float) -> None:
+        if reply.refused is None or frame.sequence < 0:
+            super()._answered(node, frame, reply, now)
+            return
+        self._finish(reply.number, frame)
+        for call in frame.calls:
+            call.settle(NotDone("refused", f"{node}: {reply.refused}"))
+
+
+class ConfirmingPipeline(Pipeline):
+    """A pipeline that confirms with each frame the answers to all earlier ones, also those that it lacks."""
+
+    def _make_frames(self, now: float) -> None:
+        super()._make_frames(now)
+        for frame in self._frames.values():
+            if isinstance(frame.message, CommandFrame) and frame.sequence > 0 and not frame.sends:
+                frame.message = replace(frame.message, done=frame.sequence)
+
+
+class RefusedCopiesAreNotDone(_WithPipeline):
+    """A command whose frame was sent twice counts as not done once one copy is refused."""
+
+    pipeline_class = HastyPipeline
+
+
+class AnswersAreConfirmedUnseen(_WithPipeline):
+    """A client confirms answers that it has not got, so a leader forgets them, and refuses the frame that is sent again."""
+
+    pipeline_class = ConfirmingPipeline
+
+
 #: By what shows them.
 UNASKED_CLIENTS: Final[dict[str, tuple[type[MixedWith], ...]]] = {
     "keepers that hear late": (LeasesBeginWithTheAnswer, DoubtComesLate),
     "calls that are given up": (AnswersShiftWhenACallIsGivenUp, FramesEndWithACallThatIsGivenUp),
     "acquires that are given up": (CancelledAcquiresStay, OthersAreGivenUp),
+    "clients that are shared": (LocksOfAClientAreOne, SleepersAreNotWoken),
+    "frames that are sent again": (RefusedCopiesAreNotDone, AnswersAreConfirmedUnseen),
 }

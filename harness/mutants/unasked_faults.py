@@ -44,6 +44,18 @@ class HeirsRefuseAfterAChange(MultiPaxos):
             super().receive_other(sender, message)
 
 
+class _CarelessLeadership(Leadership):
+    def why_not(self, kind: str, node: NodeId) -> str | None:
+        reason = super().why_not(kind, node)
+        return None if reason is not None and "no majority that answers" in reason else reason
+
+
+class RemovalsLeaveNoMajority(MultiPaxos):
+    """A leader removes a member although the rest has no majority that answers."""
+
+    leadership_class = _CarelessLeadership
+
+
 # --- faults of roles --------------------------------------------------------------------------------------------------
 
 
@@ -99,7 +111,7 @@ class TheOnceSlowDoNotAnswer(_OnceSlow):
 
 #: By the family of faults that shows them: two of each at least.
 UNASKED_FAULTS: Final[dict[str, tuple[type[MultiPaxos], ...]]] = {
-    "member": (ChangesEndHolds, HeirsRefuseAfterAChange),
+    "member": (ChangesEndHolds, HeirsRefuseAfterAChange, RemovalsLeaveNoMajority),
     "role": (DeafLeadersKeepLeading, HandOversNeverEnd),
     "grey": (TheOnceSlowNeverLead, TheOnceSlowDoNotAnswer),
 }

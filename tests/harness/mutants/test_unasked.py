@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from cluster.clients.pipeline import Pipeline
 from harness import mutants
 from harness.checkers.answers import answers
 from harness.checkers.verdict import VerdictStatus
 from harness.mutants import unasked, unasked_restores
 from harness.mutants.clients import BROKEN_CLIENTS
 from harness.mutants.unasked import UNASKED
-from harness.mutants.unasked_clients import UNASKED_CLIENTS
-from harness.mutants.unasked_faults import UNASKED_FAULTS
+from harness.mutants.unasked_clients import UNASKED_CLIENTS, ConfirmingPipeline, HastyPipeline
+from harness.mutants.unasked_faults import UNASKED_FAULTS, RemovalsLeaveNoMajority
 from harness.mutants.unasked_restores import UNASKED_RESTORES
 from harness.mutants.unasked_simulated import UNASKED_SIMULATED, AskTimerLost, FetchTimerLost
 from harness.mutants.unasked_states import (
@@ -21,6 +22,7 @@ from harness.mutants.unasked_states import (
     TimeRunsTwiceAsFast,
     UsesRenewNoSession,
 )
+from harness.virtual import log_simulation
 from harness.virtual.simulation_settings import SimulationSettings
 from harness.workloads.mixed import MixedWorkload
 from node.algorithms.multipaxos import MultiPaxos
@@ -100,6 +102,22 @@ def test_what_is_restored_and_who_is_asked_while_another_leads_show_it(
     broken: type[LogReplica], first: int, expected: str
 ) -> None:
     assert is_found(broken, range(first, first + 60), expected)
+
+
+def test_a_siege_in_which_a_member_is_to_be_removed_shows_it() -> None:
+    assert is_found(RemovalsLeaveNoMajority, range(30, 40), "is owed an answer")
+
+
+@pytest.mark.parametrize(
+    ("broken", "first", "expected"),
+    [(HastyPipeline, 480, "was not put"), (ConfirmingPipeline, 10, "no place in the log")],
+)
+def test_clients_of_simulations_show_what_becomes_of_frames_that_are_sent_again(
+    broken: type[Pipeline], first: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_found(MultiPaxos, range(first, first + 10), expected)
+    monkeypatch.setattr(log_simulation, "Pipeline", broken)
+    assert is_found(MultiPaxos, range(first, first + 10), expected)
 
 
 def test_there_are_two_of_each_kind_and_the_readme_has_them() -> None:
