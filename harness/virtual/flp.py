@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from harness.records.jsonable import shown
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.judge import ballots_in
 from harness.virtual.node_state import facts_of, freeze_node, thaw_node
@@ -40,6 +41,7 @@ from harness.virtual.steps import (
     Packet,
     Recover,
     Step,
+    in_words,
     kind_name,
     plain,
 )
@@ -123,7 +125,7 @@ class StandOff:
             "The adversary may only choose the order of deliveries. One of its rounds:",
             *(f"  {number}. {line}" for number, line in enumerate(self.narrated_round, 1)),
             "",
-            f"{count(self.rounds, 'round')}: the highest ballot is {plain(self.ballot)}, decisions {self.decisions}; "
+            f"{count(self.rounds, 'round')}: the highest ballot is {in_words(self.ballot)}, decisions {self.decisions}; "
             f"{count(self.bivalent, 'time')} both values were still reachable.",
             "From the middle of the last round, where the two schedules part:",
         ]
@@ -131,7 +133,7 @@ class StandOff:
             text += [f"  to {value}:", *(f"    {number}. {line}" for number, line in enumerate(story, 1))]
         text += [
             "",
-            f"The adversary stops: {self.decided} is decided after {self.deliveries_to_decision} deliveries."
+            f"The adversary stops: {shown(self.decided)} is decided after {self.deliveries_to_decision} deliveries."
             if self.decided is not None
             else "The adversary stops, and nothing is decided.",
             f"{count(self.sent, 'message')} sent, {self.delivered:,} delivered, {self.steps[kind_name(DropPacket)]} lost, "

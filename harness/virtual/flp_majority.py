@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from harness.records.jsonable import shown
 from harness.virtual.bounds import Bounds
 from harness.virtual.cluster import VirtualCluster, follow
 from harness.virtual.judge import SAFETY
@@ -84,21 +85,20 @@ class Tie:
             "A majority vote of 3 nodes, at a tie:",
             *(f"  {number}. {line}" for number, line in enumerate(self.story, 1)),
             f"Every continuation was explored: {self.states:,} configurations. What can still be decided: "
-            f"{' or '.join(sorted(self.valence))}. The shortest schedules:",
+            f"{' or '.join(map(shown, sorted(self.valence)))}. The shortest schedules:",
         ]
         for value, story in self.ways.items():
-            text += [f"  to {value}:", *(f"    {number}. {line}" for number, line in enumerate(story, 1))]
+            text += [f"  to {shown(value)}:", *(f"    {number}. {line}" for number, line in enumerate(story, 1))]
         text.append("What is still possible, if this message is the next to arrive:")
         for packet, valence in self.after.items():
-            text.append(
-                f"  {_describe_packet(packet)}: {' or '.join(sorted(valence))}{', and nothing else' * (len(valence) == 1)}"
-            )
+            alone = ", and nothing else" * (len(valence) == 1)
+            text.append(f"  {_describe_packet(packet)}: {' or '.join(map(shown, sorted(valence)))}{alone}")
         if self.shown:
             one, other = self.critical
             text.append(
                 f"So everything depends on which of two messages to {one.to} is late, and neither is special: the tie is "
-                f"symmetric. {_describe_packet(one)} first: {join_with_and(sorted(self.after[one]))}. "
-                f"{_describe_packet(other)} first: {join_with_and(sorted(self.after[other]))}."
+                f"symmetric. {_describe_packet(one)} first: {join_with_and([*map(shown, sorted(self.after[one]))])}. "
+                f"{_describe_packet(other)} first: {join_with_and([*map(shown, sorted(self.after[other]))])}."
             )
         late = join_with_and([_describe_packet(packet) for packet in self.critical])
         text.append(

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NO_FACTS, Facts, StatusFailed, facts_of
 from harness.virtual.output import VirtualReply
-from harness.virtual.steps import Packet, plain
+from harness.virtual.steps import Packet, in_words
 from node.authors import describe_failure, place_of_function
 from node.contract import ContractBroken, Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
@@ -110,7 +110,8 @@ def reused_ballot(request: AcceptRequest, before: Value) -> Violation:
     """Return the violation that the owner of a ballot asks for a value under it, and has asked for `before`."""
     kind, ballot, now = request
     return Violation(
-        "ballot", f"{ballot.node} asks with {kind} for {plain(now)} under ballot {plain(ballot)}, after {plain(before)}"
+        "ballot",
+        f"{ballot.node} asks with {kind} for {in_words(now)} under ballot {in_words(ballot)}, after {in_words(before)}",
     )
 
 
@@ -123,15 +124,15 @@ def violations_of_change(node: NodeId, before: Facts, after: Facts) -> list[Viol
     """Return what a step of one node has violated, judged by the node's facts before and after the step."""
     found = []
     if before.decided is not None and after.decided != before.decided:
-        now = "nothing" if after.decided is None else plain(after.decided)
-        found.append(Violation("stability", f"{node} had decided {plain(before.decided)} and now reports {now}"))
+        now = in_words(after.decided)
+        found.append(Violation("stability", f"{node} had decided {in_words(before.decided)} and now reports {now}"))
     for verb, was, is_ in (
         ("promised", before.promised, after.promised),
         ("accepted under", before.accepted, after.accepted),
     ):
         if was is not None and (is_ is None or is_ < was):
-            now = "nothing" if is_ is None else plain(is_)
-            found.append(Violation("promise", f"{node} had {verb} {plain(was)} and now reports {now}"))
+            now = in_words(is_)
+            found.append(Violation("promise", f"{node} had {verb} {in_words(was)} and now reports {now}"))
     return found
 
 
@@ -277,11 +278,11 @@ class VirtualJudge:
             return
         if value not in self._proposed:
             self.violations.append(
-                Violation("validity", f"{witness} decides {plain(value)}, which no client has proposed")
+                Violation("validity", f"{witness} decides {in_words(value)}, which no client has proposed")
             )
         if self._decided:
             other, first = next(iter(self._decided.items()))
             self.violations.append(
-                Violation("agreement", f"{first} has decided {plain(other)}, and {witness} {plain(value)}")
+                Violation("agreement", f"{first} has decided {in_words(other)}, and {witness} {in_words(value)}")
             )
         self._decided[value] = witness

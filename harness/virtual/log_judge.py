@@ -32,7 +32,7 @@ from harness.virtual.judge import Violation, VirtualJudge
 from harness.virtual.log_events import SAME
 from harness.virtual.node import VirtualNode
 from harness.virtual.output import VirtualReply
-from harness.virtual.steps import Packet, plain
+from harness.virtual.steps import Packet, in_words
 from node.contract import NodeId, Request
 from node.frames import CommandFrame, ReadFrame
 from node.log_contract import LogAlgorithm, Record
@@ -170,7 +170,7 @@ class LogJudge(VirtualJudge):
         promised, before = replica.promised, self._promised.get(name, NO_BALLOT)
         if promised != before:
             if promised < before:
-                self._find("promise", f"{name} had promised {plain(before)} and now reports {plain(promised)}")
+                self._find("promise", f"{name} had promised {in_words(before)} and now reports {in_words(promised)}")
             self._promised[name] = promised
             self.has_ballots = True
         if (ballot := replica.leading) is not checked.leading:
@@ -210,7 +210,7 @@ class LogJudge(VirtualJudge):
             self._owners[ballot] = boot
             self._find(
                 "leader",
-                f"{boot.node}, incarnation {boot.incarnation}, {verb} under {plain(ballot)}, and so did {owner.node}, "
+                f"{boot.node}, incarnation {boot.incarnation}, {verb} under {in_words(ballot)}, and so did {owner.node}, "
                 f"incarnation {owner.incarnation}",
             )
 
@@ -258,8 +258,8 @@ class LogJudge(VirtualJudge):
         slot, log = replica.snapshot_slot, node.disk.log
         named, chosen = replica.snapshot_record, self._chosen.get(slot)
         if named is not None and chosen is not None and named != Ballot(chosen[1].round, chosen[1].owner):
-            text = f"the snapshot of slot {slot} at {node.id} names {plain(named)}, and that slot was chosen as of"
-            self._find("agreement", f"{text} {plain(Ballot(chosen[1].round, chosen[1].owner))}")
+            text = f"the snapshot of slot {slot} at {node.id} names {in_words(named)}, and that slot was chosen as of"
+            self._find("agreement", f"{text} {in_words(Ballot(chosen[1].round, chosen[1].owner))}")
         if slot < self._restored_next:
             return
         self._restored_next = slot + 1 + slot // 3
@@ -399,4 +399,4 @@ class LogJudge(VirtualJudge):
 
 def _write(key: str, value: bytes | None) -> str:
     """Return a write or a read as text, such as `k1=blue`."""
-    return f"{key}={'nothing' if value is None else plain(value)}"
+    return f"{key}={in_words(value)}"

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from harness.virtual.steps import plain
+from harness.virtual.steps import in_words
 from node.algorithms.multipaxos import messages as of
 from node.algorithms.raft import messages as raft
 from node.contract import Message
 from node.log_contract import Record
+from node.quorum import Ballot
 from node.replication import messages as shared
 from node.wire import Malformed, unpack_unchecked
 
@@ -98,7 +99,7 @@ def _raft_fields(message: Message) -> dict[str, object]:
 
 def _held(records: Sequence[Record]) -> str:
     return ", ".join(
-        f"{_describe_batch(record.batch)} in slot {record.slot} under {record.round}.{record.owner}"
+        f"{_describe_batch(record.batch)} in slot {record.slot} under {in_words(Ballot(record.round, record.owner))}"
         for record in records
     )
 
@@ -119,17 +120,16 @@ def _describe_batch(batch: bytes) -> str:
 
 
 def describe_commands(packed: bytes) -> str:
-    """Return the commands or questions of a frame, each in quotes. If they cannot be unpacked, return their size."""
+    """Return the commands or questions of a frame, such as `put owner 'alice'`. If they cannot be unpacked, return their size."""
     try:
-        return "; ".join(f"'{' '.join(map(_describe_item, command))}'" for command in unpack_unchecked(packed))
+        return "; ".join(" ".join(map(in_words, command)) for command in unpack_unchecked(packed))
     except (Malformed, TypeError):
         return f"{len(packed):,} bytes"
 
 
-def _describe_item(item: object) -> str:
-    match item:
-        case bytes():
-            return item.decode(errors="backslashreplace")
-        case list():
-            return ",".join(map(_describe_item, item))
-    return str(plain(item))
+def describe_results(payload: bytes) -> str:
+    """Return what a reply to a frame says: the result of each of its commands. If it cannot be unpacked, return its size."""
+    try:
+        return "; ".join(map(in_words, unpack_unchecked(payload)[0]))
+    except (Malformed, TypeError, IndexError):
+        return f"{len(payload):,} bytes"

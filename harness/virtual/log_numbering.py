@@ -11,7 +11,7 @@ from harness.virtual.node_state import Facts, NodeState
 from harness.virtual.numbering import NODE_MASK, Numbering
 from harness.virtual.steps import (
     Packet,
-    plain,
+    in_words,
 )
 from node.contract import Algorithm, NodeId, Request
 from node.log_contract import Effect, LeaderMessage, LogAlgorithm, Record
@@ -221,7 +221,7 @@ class LogNumbering(Numbering):
                 case StateAfter(slot) if by.setdefault(("state", slot), fact) != fact:
                     found.append(Violation("state", f"nodes have given different answers up to slot {slot}"))
                 case BallotOwned(ballot) if by.setdefault(("ballot", ballot), fact) != fact:
-                    found.append(Violation("leader", f"ballot {plain(ballot)} is used by two boots"))
+                    found.append(Violation("leader", f"ballot {in_words(ballot)} is used by two boots"))
         for place in range(len(self.members)):
             disk = self.disks[self.disk_of[place][self.number_in(state, place)]]
             found.extend(self.broken_rules(state & self.said, disk))

@@ -8,12 +8,14 @@ its fields.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Final
 
 from harness.virtual.log_narration import (
     LOG_RECEIVED_PHRASES,
     LOG_SENT_PHRASES,
     describe_commands,
+    describe_results,
     log_phrase_fields,
 )
 from harness.virtual.output import TurnOutput, VirtualReply
@@ -39,7 +41,7 @@ from harness.virtual.steps import (
     Step,
     TakeOwnMessages,
     Turn,
-    plain,
+    in_words,
 )
 from node.algorithms import failover, leader, majority, paxos
 from node.contract import Message, NodeId
@@ -140,7 +142,7 @@ def _line(step: Step, outcome: TurnOutput) -> str:
         case DoubtDisk(node, last_commit):
             opening = f"the last commit on {node}'s disk is {last_commit}"
         case Propose(node, request, value):
-            opening = f"{request.client} proposes {plain(value)} at {node}"
+            opening = f"{request.client} proposes {in_words(value)} at {node}"
         case Query(node, request):
             opening = f"{request.client} queries {node}"
         case GiveUp(node, request):
@@ -206,8 +208,8 @@ def _describe_reply(reply: VirtualReply) -> str:
     if to_frame and value is None:
         return f"redirects {request.client} to {leader or 'another node'}"
     if to_frame:
-        return f"answers {request.client} {plain(value)}"
-    return f"replies to {request.client} that {'nothing' if value is None else plain(value)} is decided"
+        return f"answers {request.client} {describe_results(value or b'')}"
+    return f"replies to {request.client} that {in_words(value)} is decided"
 
 
 def _describe_frame(frame: CommandFrame | ReadFrame) -> str:
@@ -215,11 +217,13 @@ def _describe_frame(frame: CommandFrame | ReadFrame) -> str:
     return f"{frame.machine} {describe_commands(frame.packed)}{session}"
 
 
+def _fields_in_words(message: Message) -> dict[str, str]:
+    return {field.name: in_words(getattr(message, field.name)) for field in fields(message)}
+
+
 def _phrase_fields(message: Message, to: str, asked: Message | None = None) -> dict[str, object]:
     """Return what the phrases of a message may name in braces. `asked` is the message that it answers, if that is known."""
-    plain_fields = plain(message)
-    assert isinstance(plain_fields, dict)
-    named = {key: "nothing" if item is None else item for key, item in plain_fields.items()}
+    named = _fields_in_words(message)
     match message:
         case paxos.Promise(accepted=accepted) if accepted is not None:
             named["had"] = f"{named['value']} under {named['accepted']}"
@@ -237,10 +241,8 @@ def _phrase_fields(message: Message, to: str, asked: Message | None = None) -> d
 
 
 def describe_message(message: Message) -> str:
-    """Return a message's name and fields, such as `Vote(value blue)`."""
-    fields = plain(message)
-    assert isinstance(fields, dict)
-    inside = ", ".join(f"{key} {value if value is not None else 'nothing'}" for key, value in fields.items())
+    """Return a message's name and fields, such as `Vote(value 'blue')`."""
+    inside = ", ".join(f"{key} {value}" for key, value in _fields_in_words(message).items())
     return f"{message.type_name()}({inside})"
 
 

@@ -14,7 +14,7 @@ from harness.virtual.bounds import Bounds, ExploredCall, clients_of
 from harness.virtual.judge import UNOWNED, AcceptRequest, Violation, contradict, reused_ballot
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import Facts, NodeState, facts_of, freeze_node, thaw_node
-from harness.virtual.steps import Packet, plain
+from harness.virtual.steps import Packet, in_words
 from node.contract import Algorithm, NodeId, Request, Value
 from node.quorum import Ballot
 
@@ -184,9 +184,9 @@ class Numbering:
         found.extend(violation for pair, violation in self.contradictions.items() if state & pair == pair)
         values = [fact.value for fact in facts if isinstance(fact, DecisionSeen)]
         if len(values) > 1:
-            found.append(Violation("agreement", " and ".join(str(plain(value)) for value in values) + " are decided"))
+            found.append(Violation("agreement", " and ".join(in_words(value) for value in values) + " are decided"))
         found.extend(
-            Violation("validity", f"{plain(value)} is decided, and no client has proposed it")
+            Violation("validity", f"{in_words(value)} is decided, and no client has proposed it")
             for value in values
             if not state & self.proposals_of[self.bit(DecisionSeen(value))]
         )

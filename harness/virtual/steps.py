@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias, cast
 
+from harness.records.jsonable import shown
 from node.contract import Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
 from node.quorum import Ballot
@@ -320,6 +321,25 @@ def plain(item: object) -> object:
         case _:
             data = str(item)
     return data
+
+
+def in_words(item: object) -> str:
+    """Return an item as people read it on every page: a value in quotes, a ballot as `2·n1`, a request as `c1/1`."""
+    match item:
+        case None:
+            return "nothing"
+        case Ballot(round_, node):
+            return f"{round_}·{node}" if node else str(round_)
+        case bytes():
+            try:
+                return shown(plain(decode_value(Value(item))))
+            except Malformed:
+                return item.hex()
+        case Request() | str():
+            return str(plain(item))
+        case tuple() | list():
+            return f"[{', '.join(map(in_words, item))}]"
+    return str(plain(item))
 
 
 #: The frames of clients, by the names that schedule files have for them.

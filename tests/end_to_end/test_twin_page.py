@@ -36,7 +36,7 @@ class OpenedTwin(Opened):
         self.node(name).click()
         self.page.click(f"#selected [data-value={colour}]")
         self.page.click("#selected [data-act=propose]")
-        expect(self.page.locator("#selected .note.good")).to_contain_text(f"proposes {colour} at {name}")
+        expect(self.page.locator("#selected .note.good")).to_contain_text(f"proposes '{colour}' at {name}")
 
     def look_ahead(self, **expected: str) -> None:
         """Ask what can still be decided, and read the answer: by value yes, no or unknown."""
@@ -112,7 +112,9 @@ def test_a_branch_of_a_split_brain_on_real_processes_with_the_same_verdict(brows
         compared = page.locator("#comparison")
         expect(compared).to_contain_text("the same verdict")
         expect(page.locator("[data-side='on real processes']")).to_contain_text("coherence")
-        expect(page.locator("[data-side='in the twin']")).to_contain_text("agreement: n1 has decided blue, and n2 red")
+        expect(page.locator("[data-side='in the twin']")).to_contain_text(
+            "agreement: n1 has decided 'blue', and n2 'red'"
+        )
         page.click("#keep-test")
         expect(page.locator("#schedule > .note")).to_contain_text("kept as a test")
 
@@ -183,7 +185,7 @@ def test_the_same_clicks_beside_each_other_split_failover_and_not_paxos(browser:
                 expect(frame.locator("#selected h2")).to_contain_text(node)
             acted.locator(f"#selected [data-value={colour}]").click()
             acted.locator("#selected [data-act=propose]").click()
-            expect(acted.locator("#selected .note.good")).to_contain_text(f"proposes {colour} at {node}")
+            expect(acted.locator("#selected .note.good")).to_contain_text(f"proposes '{colour}' at {node}")
         left.locator("#pass-seconds").fill("1")
         left.locator("#pass").click()
         expect(left.locator("[data-predicate=agreement]")).to_have_class("predicate broken")

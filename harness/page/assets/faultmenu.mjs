@@ -2,7 +2,7 @@
 
 import { button, h } from "./dom.js";
 
-const HINTS = { node: "n1, or a role such as leader", nodes: "[\"n1\", \"n2\"]", groups: "[[\"n1\", \"n2\"], [\"n3\"]]", links: "nodes, clients, all, or [[\"n1\", \"n2\"]]", message: "a type of message" };
+const HINTS = { node: "n1, or a role such as leader", nodes: "n1,n2", groups: "n1,n2/n3", links: "nodes, clients, all, or [[\"n1\", \"n2\"]]", message: "a type of message" };
 
 export class FaultMenu {
   // `inject(fault, arguments, note)` returns a promise of the reply.
@@ -45,5 +45,6 @@ export class FaultMenu {
   }
 }
 
-// `n1,n2` stands for a list, as on the command line.
-const list = (name, value) => (name === "nodes" && !value.startsWith("[") ? value.split(",").map((one) => one.trim()) : value);
+// `n1,n2` stands for a list, as on the command line, and `n1,n2/n3` for groups.
+const names = (text) => text.split(",").map((one) => one.trim());
+const list = (name, value) => (value.startsWith("[") ? value : name === "nodes" ? names(value) : name === "groups" ? value.split("/").map(names) : value);

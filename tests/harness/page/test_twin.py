@@ -69,7 +69,7 @@ def test_going_back_and_on_gives_the_same_and_another_click_begins_a_branch(tmp_
     clicked.propose("n2", "red")
     fork = clicked.now["position"]
     first = clicked.do("deliver", rule="", indices=[clicked.message(**{"from": "n1", "to": "n3"})])
-    assert first.startswith("n3 learns that n1 votes blue")
+    assert first.startswith("n3 learns that n1 votes 'blue'")
     blue, events = clicked.now["position"], clicked.events
     place = clicked.twin.view.log.end
 

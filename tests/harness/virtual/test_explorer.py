@@ -94,7 +94,7 @@ def kinds(report: Exploration) -> set[str]:
 
 def test_a_leader_is_a_single_point_of_failure() -> None:
     report = run_explore("leader", Bounds(crashes=1))
-    assert report.story == ["n1 crashes", "c2 proposes red at n2: n2 passes the proposal red on to leader n1"]
+    assert report.story == ["n1 crashes", "c2 proposes 'red' at n2: n2 passes the proposal 'red' on to leader n1"]
     assert [str(violation) for violation in report.violations] == [
         "fault tolerance: n2 can never answer while n1 is down"
     ]
@@ -104,12 +104,12 @@ def test_failover_splits_the_brain() -> None:
     report = run_explore("failover")
     assert kinds(report) == {"agreement"}
     assert report.story == [
-        "c1 proposes blue at n1: n1 reports to n2 and n3 that it is alive and holds nothing and passes the proposal blue on to "
-        "leader itself; answers itself that blue is decided; replies to c1 that blue is decided",
+        "c1 proposes 'blue' at n1: n1 reports to n2 and n3 that it is alive and holds nothing and passes the proposal 'blue' on "
+        "to leader itself; answers itself that 'blue' is decided; replies to c1 that 'blue' is decided",
         "n2 learns that n1 is alive and holds nothing, and reports to n1 and n3 that it is alive and holds nothing",
         "n2's timer 'silent n1' expires",
-        "c2 proposes red at n2: n2 passes the proposal red on to leader itself; answers itself that red is decided; "
-        "replies to c2 that red is decided",
+        "c2 proposes 'red' at n2: n2 passes the proposal 'red' on to leader itself; answers itself that 'red' is decided; "
+        "replies to c2 that 'red' is decided",
     ]
 
 

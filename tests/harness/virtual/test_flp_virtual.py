@@ -58,8 +58,8 @@ def test_a_schedule_to_each_value_leads_there_and_leaves_the_cluster_alone() -> 
     assert favour(fork(adversary.cluster, (BLUE, RED)), "n1", "n2") == BLUE
     assert favour(fork(adversary.cluster, (BLUE, RED)), "n2", "n1") == RED
     assert before == adversary.cluster.key()
-    assert "replies to c1 that blue is decided" in adversary.report.ways["blue"][-1]
-    assert "replies to c2 that red is decided" in adversary.report.ways["red"][-1]
+    assert "replies to c1 that 'blue' is decided" in adversary.report.ways["blue"][-1]
+    assert "replies to c2 that 'red' is decided" in adversary.report.ways["red"][-1]
 
 
 def test_an_algorithm_that_accepts_under_a_lower_ballot_is_found() -> None:
@@ -98,6 +98,6 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["flp", "--algorithm", "majority"]) == 0
     output = " ".join(capsys.readouterr().out.split())  # wherever the lines are broken
     assert "everything depends on which of two messages to n3 is late" in output
-    assert "Vote(value blue) from n1 to n3 first: blue. Vote(value red) from n2 to n3 first: red." in output
+    assert "Vote(value 'blue') from n1 to n3 first: 'blue'. Vote(value 'red') from n2 to n3 first: 'red'." in output
     assert "Fischer, Lynch and Paterson" in output
     assert run(["flp", "--algorithm", "majority", "--real", "2"]) == EXIT_BAD_ARGUMENTS

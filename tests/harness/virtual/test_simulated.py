@@ -118,7 +118,7 @@ def test_a_message_is_stale_once_one_of_a_later_incarnation_has_arrived(cluster:
     new = next(packet for packet in cluster.pending if packet.to == "n2" and packet.incarnation == 2)
     cluster.apply(Deliver(new))
     assert cluster.apply(Deliver(old)).stale
-    assert "n2 drops a stale message of n1, from before it booted: Prepare(ballot 1.n1)" in cluster.story
+    assert "n2 drops a stale message of n1, from before it booted: Prepare(ballot 1·n1)" in cluster.story
 
 
 STRAY = Packet("n1", 1, "n2", Prepare(Ballot(1, "n1")))
@@ -151,9 +151,9 @@ def test_a_packet_is_lost_or_repeated(cluster: VirtualCluster) -> None:
     run(cluster, [DuplicatePacket(packet), Deliver(packet), DropPacket(packet)])
     assert packet not in cluster.pending
     assert cluster.story[1:] == [
-        "the network repeats a message from n1 to n2: Prepare(ballot 1.n1)",
-        "n2 promises ballot 1.n1 to n1, having accepted nothing",
-        "the network loses a message from n1 to n2: Prepare(ballot 1.n1)",
+        "the network repeats a message from n1 to n2: Prepare(ballot 1·n1)",
+        "n2 promises ballot 1·n1 to n1, having accepted nothing",
+        "the network loses a message from n1 to n2: Prepare(ballot 1·n1)",
     ]
 
 
@@ -245,7 +245,7 @@ class Wish(Message):
     [
         (
             (Accept(Ballot(1, "n1"), BLUE), Accept(Ballot(1, "n1"), RED)),
-            ["n1 asks with Accept for red under ballot 1.n1, after blue"],
+            ["n1 asks with Accept for 'red' under ballot 1·n1, after 'blue'"],
         ),
         ((Accept(Ballot(1, "n1"), BLUE), Accept(Ballot(2, "n1"), RED)), []),
         ((Accept(Ballot(1, "n1"), BLUE), Wish(Ballot(1, "n1"), RED)), []),

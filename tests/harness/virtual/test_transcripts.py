@@ -226,7 +226,7 @@ def test_each_transcript_ends_with_the_right_verdict() -> None:
     """A transcript that was regenerated without care must still end so."""
     texts = {path.stem: path.read_text() for path in TRANSCRIPTS.iterdir()}
     verdicts = {name: [line for line in text.splitlines() if line.startswith("   => ")] for name, text in texts.items()}
-    assert verdicts.pop("split_brain") == ["   => agreement: n1 has decided blue, and n2 red"]
+    assert verdicts.pop("split_brain") == ["   => agreement: n1 has decided 'blue', and n2 'red'"]
     assert verdicts.pop("stand_off") == []
     assert "decisions 0; 3 times both values were still reachable" in texts["stand_off"]
     assert all(lines == ["   => no violation"] for lines in verdicts.values())

@@ -51,7 +51,9 @@ def test_a_node_takes_in_all_inputs_of_a_turn_before_its_own_messages(cluster: V
     cluster.apply(Turn("n1", (Propose("n1", Request("c", 1), BLUE), Deliver(rival))))
     assert facts_of(cluster.nodes["n1"]).promised == Ballot(1, "n2")  # its own Prepare of 1.n1 waits
     assert rival not in cluster.pending
-    assert cluster.story[-1].startswith("in one turn: c proposes blue at n1; n1 is asked by n2 to prepare ballot 1.n2.")
+    assert cluster.story[-1].startswith(
+        "in one turn: c proposes 'blue' at n1; n1 is asked by n2 to prepare ballot 1·n2."
+    )
 
 
 def test_a_turn_is_possible_only_if_each_of_its_inputs_is(cluster: VirtualCluster) -> None:
