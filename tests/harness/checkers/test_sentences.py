@@ -25,13 +25,15 @@ from harness.checkers.models import CasRegisterModel, ConsensusModel, KvModel, L
 from harness.checkers.object_linearizability import certify, find_contradiction
 from harness.checkers.properties import coherence, no_decoherence
 from harness.checkers.transactions import Isolation
-from harness.checkers.verdict import Verdict
+from harness.checkers.verdict import Verdict, VerdictStatus
 from harness.mutants import paxos
 from harness.records.history import Event, EventType, History
 from harness.records.receipts import Receipt
+from harness.workloads.registry import WORKLOADS
 from node.algorithms.majority import Majority
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Paxos
+from node.storage.log_store import MemoryLog
 from tests.harness.checkers import test_leases
 from tests.harness.checkers.test_explanations import checkers_of
 from tests.harness.checkers.test_invariants_on_paxos import runs as random_runs
@@ -430,6 +432,30 @@ def of_logs() -> Iterator[str]:
                 yield f"{f} {kind} by {judge}: {said(verdict)}"
 
 
+def of_workloads() -> Iterator[str]:
+    """Yield what is said of the histories of all workloads of logs, changed, on disks of which some lack the end of the log."""
+    judges = ("durability", "effects", "agreement", "answers", "exclusion", "membership", "sessions")
+    checkers = checkers_of(KvModel())
+    for name in WORKLOADS:
+        if name in ("register", "cas-register"):
+            continue
+        run = played(name, 3, 1.0)
+        rng, (whole, *_) = Random(name), run.disks.values()
+        for _ in range(2 * COPIES):
+            disks = {}
+            short = rng.sample(run.members, rng.choice((0, 0, 1, 2)))
+            for node in run.members:
+                log = MemoryLog()
+                last = len(whole.log.records) * (0.9 if node in short else 1)
+                log.records = {slot: record for slot, record in whole.log.records.items() if slot <= last}
+                disks[node] = replace(whole, node=node, log=log)
+            copy = replace(run, history=changed(run.history, rng), disks=disks)
+            for judge in judges:
+                verdict = checkers[judge](copy)
+                if verdict.status is not VerdictStatus.VALID:
+                    yield f"{name} by {judge}: {said(verdict)}"
+
+
 @pytest.mark.parametrize(
     "sentences",
     [
@@ -444,6 +470,7 @@ def of_logs() -> Iterator[str]:
         of_disks,
         of_transactions,
         of_logs,
+        of_workloads,
     ],
 )
 def test_the_judges_say_what_they_have_said(sentences: Callable[[], Iterator[str]], regenerate: bool) -> None:
