@@ -59,9 +59,9 @@ _REAL_LOGS: Final = 0.25
 #: The share of runs whose sessions end after so many milliseconds of the log's time without a use.
 _SHORT_SESSIONS: Final = 0.1
 SHORT_SESSION_MS: Final = 1_500
-#: The share of runs in which so few frames wait at a leader that it refuses others.
+#: The share of runs in which a leader has room for so few frames that it refuses others.
 _FULL_LEADERS: Final = 0.1
-_LEADER_FRAMES: Final = (1, 2)
+FEW_FRAMES: Final = 2
 #: The share of runs without another plot in which a leader is deposed, does not hear of it, and is asked.
 _DEPOSED: Final = 0.4
 #: The share of sieges in which a client asks to remove a member that is needed.
@@ -92,9 +92,10 @@ class LogFaultSchedule(FaultSchedule):
         return self.others
 
     @property
-    def changes_members(self) -> bool:
-        """Whether a client asks for a change of members."""
-        return any(isinstance(event, MembershipChange) for event in _within((*self.calls, *self.faults)))
+    def membership_changes(self) -> tuple[MembershipChange, ...]:
+        """The changes of members that clients ask for."""
+        events = _within((*self.calls, *self.faults))
+        return tuple(event for event in events if isinstance(event, MembershipChange))
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -176,7 +177,7 @@ def _tuning(seed: int, nodes: int) -> Tuning:
         drawn |= {"session_idle_ms": SHORT_SESSION_MS, "lease_ms_max": SHORT_SESSION_MS * 2 // 3}
     full = Random(f"full leaders/{seed}/{nodes}")
     if full.random() < _FULL_LEADERS:
-        drawn |= {"leader_frames": full.choice(_LEADER_FRAMES)}
+        drawn |= {"leader_frames": full.choice(range(1, FEW_FRAMES + 1))}
     return tuning_of(drawn)
 
 

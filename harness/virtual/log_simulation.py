@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final, NamedTuple, cast
 
 from cluster.clients.log_call import LogCall
-from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
+from cluster.clients.outcomes import NotDone, Ok, Outcome
 from cluster.clients.pipeline import Pipeline
 from harness.checkers.answers import wrong_answers
 from harness.checkers.asked import asked_of
@@ -34,7 +34,7 @@ from harness.virtual.log_events import (
     ScheduledOperation,
     ScheduledSlowDisk,
 )
-from harness.virtual.log_fault_schedule import SHORT_SESSION_MS, LogFaultSchedule
+from harness.virtual.log_fault_schedule import FEW_FRAMES, SHORT_SESSION_MS, LogFaultSchedule
 from harness.virtual.log_judge import LogJudge
 from harness.virtual.log_requests import CallRecord, ClientMemory, request_of
 from harness.virtual.output import TurnOutput, VirtualReply
@@ -52,6 +52,8 @@ from node.wire import Codec, Envelope, encode_value
 _CLUSTER: Final = "0" * 32
 #: The beginning of what a client is told of its session.
 _SESSION_ENDED: Final = "the session has ended"
+#: What a client is told by a leader that has no room for its frame.
+_NO_ROOM: Final = "too much is waiting here"
 #: How long a client waits for the outcome of a call.
 _CALL_S: Final = 2.0
 #: What a client asks in the recovery phase, besides a write and a read. The watch is of the write.
@@ -255,13 +257,18 @@ class LogSimulation(Simulation):
             self._find_overdue(f"{event.client}'s call ({event.call.outcome or 'no outcome'})", "any node")
 
     def _is_answered(self, call: LogCall) -> bool:
-        """Return whether a call of a siege has succeeded, or its client was told that its session, a short one, has ended.
+        """Return whether a call of a siege has succeeded, or was answered by what its client has to expect with such settings.
 
-        A client may turn to a suspended node for longer than a short session lasts without a command.
+        A client may turn to a suspended node for longer than a short session lasts without a command. A leader with room for few
+        frames refuses others.
         """
-        outcome = call.outcome
-        ends = self.fault_schedule.tuning.session_idle_ms <= SHORT_SESSION_MS
-        return isinstance(outcome, Ok) or (ends and isinstance(outcome, NotKnown) and _SESSION_ENDED in outcome.reason)
+        outcome, tuning = call.outcome, self.fault_schedule.tuning
+        reason = getattr(outcome, "reason", "")
+        return (
+            isinstance(outcome, Ok)
+            or (tuning.session_idle_ms <= SHORT_SESSION_MS and _SESSION_ENDED in reason)
+            or (tuning.leader_frames <= FEW_FRAMES and _NO_ROOM in reason)
+        )
 
     def _happen_in_fault_phase(self, event: object) -> None:
         match event:
@@ -441,12 +448,15 @@ class LogSimulation(Simulation):
         return next((up for up in (preferred, with_disk) if self._is_majority(up)), ())
 
     def _is_majority(self, up: tuple[NodeId, ...]) -> bool:
-        """Return whether these nodes are certain to be a majority, even after one more change of members than is known."""
-        voters = self.judge.configuration.voters or self.fault_schedule.members
-        voters_up, voters_in_all = sum(voter in up for voter in voters), len(voters)
-        if not self.fault_schedule.changes_members:
-            return voters_up >= majority(voters_in_all)
-        return voters_up >= majority(voters_in_all + 1) and voters_up - 1 >= majority(voters_in_all - 1)
+        """Return whether these nodes are certain to be a majority, whichever changes that clients have asked for are made yet.
+
+        One that was taken in already may be made in the recovery phase, and so allow the next.
+        """
+        possible = {frozenset(self.judge.configuration.voters or self.fault_schedule.members)}
+        for change in self.fault_schedule.membership_changes:
+            node = {self._named(change.node) or change.node}
+            possible |= {voters | node if change.kind == "add" else voters - node for voters in possible}
+        return all(len(voters.intersection(up)) >= majority(len(voters)) for voters in possible if voters)
 
     def _begin_recovery(self, survivors: tuple[NodeId, ...]) -> None:
         self.slow_disks.clear()
@@ -463,7 +473,7 @@ class LogSimulation(Simulation):
                 self._owe(client, last)
         if self.fault_schedule.all_lead and self._algorithm.elects_leaders:
             self._to_lead = list(survivors)
-        if not self.fault_schedule.changes_members:
+        if not self.fault_schedule.membership_changes:
             for number, name in enumerate(survivors):
                 colour = None if number % 2 else self.fault_schedule.recovery_colours[0]
                 self._call(ScheduledCall(self.now, 2 * RECOVERY_S, name, colour))
