@@ -70,7 +70,7 @@ def test_half_of_the_voters_is_no_majority() -> None:
         "n2 is asked by n1 for a vote in term 1",
         "n1 has the vote of n2 in term 1",
         "n1's timer 'beat' expires: n1 reports to n2 and n3 that it leads under ballot 1·n1 and that all up to slot 2 is chosen "
-        "and asks n2 and n3 to append 'form n1",
+        "and asks n2 and n3 to append form [n1",
         "n2's election timeout ends: n2 asks n1",
         "n3 is asked by n2 for a vote in term 2",
         "n2 has the vote of n3 in term 2",
