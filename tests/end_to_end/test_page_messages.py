@@ -93,6 +93,31 @@ def test_no_two_fields_of_the_page_have_one_name(browser: Browser, tmp_path: Pat
         assert sorted(names) == sorted(set(names))
 
 
+def test_a_call_that_waits_says_for_how_long(browser: Browser, tmp_path: Path) -> None:
+    call = {
+        "k": "call",
+        "id": "a",
+        "t": 2_000_000,
+        "t1": None,
+        "f": "query",
+        "key": "colour",
+        "asked": "query",
+        "at": "n3",
+    }
+    node = {
+        "k": "node",
+        "t": 9_500_000,
+        "node": "n1",
+        "state": "up",
+        "how": "up",
+        "answers": True,
+        "pid": 1,
+        "boots": 1,
+    }
+    with page_with(browser, tmp_path / "run", events=[call, {**node, "vars": {}}]) as (seen, _):
+        expect(seen.page.locator(".call.waiting").last).to_have_text("n3: query… 7 s")
+
+
 #: Draws messages in a ring of five nodes, each with its time of a flight of 100. Returns what is drawn, and the labels.
 DRAWN = """async (steps) => {
   const [{ TypeMarks }, { Ring }, { MessageLayer }] =
@@ -184,3 +209,22 @@ def test_a_crowd_of_equal_messages_is_drawn_apart_and_every_other_one_is_drawn(
     assert marks.count("n1 n3 Alive passed") == marks.count("n1 n3 Vote dropped") == 1
     assert found["leftOut"] == 0  # each of them is drawn, by itself or by an equal one
     assert found["inNodes"] == 0
+
+
+#: By how many pixels the promises stand out of the window on their right, and how many of them have no place.
+PROMISES = """() => {
+  const boxes = [...document.querySelectorAll("#predicates > *")].map((one) => one.getBoundingClientRect());
+  return [Math.max(0, ...boxes.map((box) => Math.ceil(box.right - innerWidth))), boxes.filter((box) => box.width < 60).length];
+}"""
+
+
+def test_broken_promises_stand_within_the_page_at_every_width(browser: Browser, tmp_path: Path) -> None:
+    with page_with(browser, tmp_path / "run", run="r" * 60) as (seen, _):
+        expect(seen.page.locator(".predicate.broken")).not_to_have_count(0)
+        seen.page.evaluate("document.querySelector('#title').textContent = 'AcceptIgnoresPromiseOfALongName'")
+        for width in (1600, 1280, 1024, 820, 420):
+            seen.page.set_viewport_size({"width": width, "height": 720})
+            for css in ("", "touring"):
+                seen.page.evaluate("(css) => { document.body.className = css; }", css)
+                assert seen.page.evaluate(PROMISES) == [0, 0], (width, css)
+        seen.page.set_viewport_size({"width": 1280, "height": 720})

@@ -18,7 +18,7 @@ import { tolerance } from "./tolerance.mjs";
 import { Tour } from "./tour.mjs";
 import { TwinPanels } from "./twin.mjs";
 
-const FLIGHT_US = 650000, CALLS_SHOWN = 5, CALLS_SHOWN_BESIDE = 3, WAITING_SHOWN = 2, PRESS_MS = 600;
+const FLIGHT_US = 650000, CALLS_SHOWN = 5, CALLS_SHOWN_BESIDE = 3, WAITING_SHOWN = 2, WAITING_LOOKED_AT = 20, PRESS_MS = 600;
 // How often what is drawn: a frame of messages, a change of a node or a call, a log that only grows, the bar of time.
 // 30 frames of messages a second suffice, and leave the machine to the nodes. Where an element changes, the browser lays out and paints
 // anew, which takes as long as several frames of messages: so what only grows, and the bar of time, change together and seldom.
@@ -182,7 +182,8 @@ function draw() {
   }
   if (isDue(page.stripDrawn, STRIP_MS)) { page.stripDrawn = now; page.diagram.draw(t, ring.names); }
   // The rest changes seldom: with new events, or when the time that is shown is another one.
-  const turn = `${store.turns} ${[...ring.hidden]} ${clock.follows && !page.about.virtual ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
+  const waits = clock.follows && !page.about.virtual && store.callsAt(t, WAITING_LOOKED_AT).some((call) => call.t1 === null) ? Math.floor(t / 5e5) : "";
+  const turn = `${store.turns} ${waits} ${[...ring.hidden]} ${clock.follows && !page.about.virtual ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
   const key = `${turn} ${store.version}`, isCalm = turn === page.turn && page.version !== -1;
   if (page.standWaits) showStand();
   if (key !== page.version && (isCalm ? isBarDue : now - page.restDrawn > TURN_MS) && !isPressed()) {
@@ -236,13 +237,14 @@ function calls(t) {
   const most = page.sibling.isThere ? CALLS_SHOWN_BESIDE : CALLS_SHOWN, also = page.sibling.isThere ? 0 : WAITING_SHOWN;
   const all = store.callsAt(t, Infinity).filter((call) => call.key !== OF_JUDGES), last = all.slice(-most), waiting = all.slice(0, -most).filter(waitsAt);
   const shown = [...waiting.slice(waiting.length - Math.min(also, waiting.length)), ...last], more = waiting.length - also, isOneKey = new Set(shown.map((call) => call.key)).size < 2;
-  const drawn = JSON.stringify([shown.map((call) => [call, waitsAt(call)]), more]);
+  const waited = (call) => Math.floor((t - call.t) / 1e6); // in seconds; in the virtual twin a step is no time
+  const drawn = JSON.stringify([shown.map((call) => [call, waitsAt(call) && waited(call)]), more]);
   if (page.calls === drawn) return;
   page.calls = drawn;
   const rows = shown.map((call) => {
     const waits = waitsAt(call);
     const state = waits ? "waiting" : { ok: "answered", fail: "refused", info: "unknown" }[call.outcome] ?? call.outcome;
-    const answer = waits ? "…" : call.outcome === "ok" ? `→ ${call.answer}` : call.outcome === "fail" ? "→ refused" : "→ unknown";
+    const answer = waits ? `…${!page.about.virtual && waited(call) > 0 ? ` ${waited(call)} s` : ""}` : call.outcome === "ok" ? `→ ${call.answer}` : call.outcome === "fail" ? "→ refused" : "→ unknown";
     const mark = !waits && call.outcome === "ok" && /^['"]/.test(call.answer) ? valueMark(call.answer) : null;
     return h("li", { class: `call ${state}`, "data-state": state, title: `${call.asked} (${call.key}) at ${call.at ?? "any node"} ${answer} ${call.error ?? ""}` }, h("span", { class: "asked" }, `${call.at ? `${call.at}: ` : ""}${call.asked}${isOneKey ? "" : ` (${call.key})`}`),
       h("b", { class: mark ? `value ${mark.css}` : "" }, mark ? `→ ${mark.glyph} ${mark.name}` : answer));

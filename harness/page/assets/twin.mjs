@@ -87,7 +87,7 @@ export class TwinPanels {
     this.answers.replaceChildren(...chances.values.map((one) => {
       const mark = valueMark(one.value), go = one.story.length ? button("Go there", () => this.do("follow", { value: one.value }, this.askNote), { "data-follow": one.value }) : null;
       return h("div", { class: `chance ${one.can}`, "data-value": one.value, "data-can": one.can },
-        h("p", {}, h("b", { class: `value ${mark.css}` }, `${mark.glyph} ${one.value}`), ` ${CAN[one.can]} ${one.text}`, go),
+        h("p", {}, h("b", { class: `value ${mark.css}` }, `${mark.glyph} ${mark.name}`), ` ${CAN[one.can]} ${one.text}`, go),
         one.story.length ? h("details", { open: one.story.length < 6 }, h("summary", {}, `the schedule, found in ${plural(one.states, "state")}`), h("ol", { class: "story" }, one.story.map((line) => h("li", {}, line)))) : null);
     }), possible > 1 ? h("p", { id: "bivalent" }, "Bivalent: more than one value can still be decided.") : "",
     ...chances.limits.map((line) => h("p", { class: "note" }, line)));
