@@ -17,6 +17,15 @@ from tests.run_folders import split_brain
 pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
 
 
+#: A fault, as the catalogue describes it to the page.
+PARTITION = {
+    "name": "partition",
+    "family": "links",
+    "summary": "cut groups from each other",
+    "parameters": [{"name": "groups", "required": True, "default": None}],
+}
+
+
 @contextmanager
 def page_with(
     browser: Browser, folder: Path, events: Sequence[dict[str, Any]] = (), **stands: Any
@@ -24,7 +33,7 @@ def page_with(
     """Open a page with these events besides those of a run, whose cluster stands so. Yields it, and the acts that it asks for."""
     view, asked = recorded_view(split_brain(folder)), list[tuple[Any, Any]]()
     view.log.add(events)
-    view.about |= {"live": True, "cluster": "c", "faults": []}
+    view.about |= {"live": True, "cluster": "c", "faults": [PARTITION]}
     view.stand(**{"held": [], "held_count": 0, "in_force": [], "trouble": None, **stands})
 
     def do(act: Any, arguments: Any) -> dict[str, Any]:
@@ -91,6 +100,20 @@ def test_no_two_fields_of_the_page_have_one_name(browser: Browser, tmp_path: Pat
         names = seen.page.evaluate(NAMES)
         assert {"picture of", "variable", "value", "at", "time"} <= set(names)
         assert sorted(names) == sorted(set(names))
+
+
+def test_the_menu_of_faults_takes_groups_as_the_command_line_does(browser: Browser, tmp_path: Path) -> None:
+    with page_with(browser, tmp_path / "run") as (seen, asked):
+        seen.page.keyboard.press("f")
+        seen.page.click("[data-fault=partition]")
+        for text in ("n1,n2/n3", '[["n1", "n2"], ["n3"]]'):
+            seen.page.fill(".fault-form [name=groups]", text)
+            seen.page.click("#inject")
+            expect(seen.page.locator(".fault-form .note.good")).to_have_text("inject is done")
+        assert [arguments["arguments"]["groups"] for _, arguments in asked] == [
+            [["n1", "n2"], ["n3"]],
+            '[["n1", "n2"], ["n3"]]',  # which the server reads
+        ]
 
 
 def test_a_call_that_waits_says_for_how_long(browser: Browser, tmp_path: Path) -> None:
