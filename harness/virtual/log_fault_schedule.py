@@ -64,6 +64,9 @@ _FULL_LEADERS: Final = 0.1
 FEW_FRAMES: Final = 2
 #: The share of runs without another plot in which a leader is deposed, does not hear of it, and is asked.
 _DEPOSED: Final = 0.4
+#: The share of runs with such calls, and the kinds that follow two claims.
+_LOCK_STORIES: Final = 0.15
+_OF_LOCK_STORIES: Final = ("acquire", "resume", "resume", "granted", "renew any", "release any", "give up", "holder")
 #: The share of sieges in which a client asks to remove a member that is needed.
 _REMOVALS: Final = 0.3
 #: When a siege begins, after a leader was elected.
@@ -143,6 +146,7 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
     ]
     operations = _operations(rng, clients, times, fault_phase_s)
     operations += _other_operations(Random(f"other operations/{seed}/{nodes}"), clients, times, fault_phase_s)
+    operations += _lock_story(Random(f"lock stories/{seed}/{nodes}"), clients, fault_phase_s)
     left_down = rng.sample(members, rng.randint(0, (nodes - 1) // 2))
     if not changes and not any(isinstance(fault, ScheduledOutage) and fault.loses_disk for fault in faults):
         doubts = _doubts(Random(f"doubts/{seed}/{nodes}"), members, moments)
@@ -369,6 +373,21 @@ def _other_operations(
         kind = rng.choice(kinds)
         key = LOCK if kind in LOCK_KINDS else rng.choice(TASKS if kind in OTHER_KINDS["tasks"] else KEYS)
         drawn.append(ScheduledOperation(at_s, rng.choice(clients), kind, key, encode_value(f"o{number}")))
+    return drawn
+
+
+def _lock_story(rng: Random, clients: tuple[str, ...], fault_phase_s: float) -> list[ScheduledOperation]:
+    """Draw, for some runs, calls about one lock in quick succession: claims, and what clients do that hold it or wait for it.
+
+    Calls that are drawn one by one seldom meet a lock that is held and waited for: leases are short.
+    """
+    if rng.random() > _LOCK_STORIES:
+        return []
+    kinds = ["acquire", "acquire", *rng.choices(_OF_LOCK_STORIES, k=rng.randint(4, 8))]
+    at_s, drawn = rng.uniform(0.05, fault_phase_s), []
+    for number, kind in enumerate(kinds, 1):
+        drawn.append(ScheduledOperation(at_s, rng.choice(clients), kind, LOCK, encode_value(f"l{number}")))
+        at_s += rng.uniform(0.005, 0.05)
     return drawn
 
 
