@@ -105,7 +105,8 @@ def page(
 
     Returns:
         The figures. `{part}_offered_puts_per_s` and `{part}_offered_p50_ms` are of the offered load, `{part}_puts_per_s` is of
-        the client that puts one at a time. Frames, messages and shares of cores are those during the offered load.
+        the client that puts one at a time. Frames, messages and shares of cores are those during the offered load, and
+        `browser_ms_per_frame` is the processor time of all that the browser does, by frame.
 
     Raises:
         Mistake: Playwright or Chromium is not installed.
@@ -202,10 +203,14 @@ class _Round:
         time.sleep(self._seconds)
         took = time.monotonic() - began
         if opened:
-            self._found.add("frames_per_s", (opened.evaluate("drawnFrames") - frames) / took)
+            frames = opened.evaluate("drawnFrames") - frames
+            self._found.add("frames_per_s", frames / took)
             self._found.add("messages_per_s", (self._passed() - passed) / took)
         for who, pid in pids.items():
             self._found.add(f"{part}_{who}_core_share", (processor_s(pid) - spent[who]) / took)
+        if opened:  # other programs of the machine let it draw fewer frames, and change less what each takes
+            browser_s = self._found.figures["browser_browser_core_share"][-1] * took
+            self._found.add("browser_ms_per_frame", 1000 * browser_s / max(frames, 1))
         figures = load.result()
         self._found.add(f"{part}_offered_puts_per_s", figures.per_s)
         self._found.add(f"{part}_offered_p50_ms", figures.p50_ms)

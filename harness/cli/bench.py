@@ -88,7 +88,9 @@ def page_(
         print_json(rows=[row])
         return
     print(f"{count(nodes, 'multipaxos node')}, {count(round(row['messages_per_s']), 'message')} a second")
-    print(f"  frames a second        {row['frames_per_s']:.1f}")
+    print(
+        f"  frames a second        {row['frames_per_s']:.1f}, {row['browser_ms_per_frame']:.1f} ms of the browser each"
+    )
     print(
         f"  an act shows after     p50 {row['act_p50_ms']:.0f} ms, p99 {row['act_p99_ms']:.0f} ms, of {count(row['acts'], 'act')}"
     )
