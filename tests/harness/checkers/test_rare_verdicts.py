@@ -7,15 +7,18 @@ import pytest
 from harness.checkers.answers import answers
 from harness.checkers.answers_again import answers_again
 from harness.checkers.asked import AskedQuestion
+from harness.checkers.call_judges import CALL_JUDGES
 from harness.checkers.certificate import describe_action, describe_value
-from harness.checkers.client_calls import CallContext
+from harness.checkers.client_calls import CallContext, ClientCall
 from harness.checkers.dependency_graph import Cycle
 from harness.checkers.evidence import PROXY, ProcessorWait, RefusedStart, RunEvidence, Stall
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.isolation_verdict import cycle_sentence
 from harness.checkers.leading import HandOver, leading
 from harness.checkers.minority_down import minority_down
+from harness.checkers.models import LogModel
 from harness.checkers.node_changes import node_changes
+from harness.checkers.object_linearizability import certify, find_contradiction
 from harness.checkers.other_models import Permits, TxnStep, Versioned
 from harness.checkers.recovery import recovery
 from harness.checkers.rw_register import judge_rw_register
@@ -220,3 +223,19 @@ def test_an_order_that_time_alone_forbids_is_named_so() -> None:
     for level in Isolation:
         verdict = judge_rw_register(some, CallContext(), level)
         assert (verdict.status is VerdictStatus.INVALID) == (level is Isolation.STRICT_SERIALIZABLE), verdict
+
+
+def test_a_log_whose_entries_were_appended_once_each_holds_none_twice() -> None:
+    calls = [ObjectCall("append", "1", None, 0, 1, None, "a"), ObjectCall("read", None, ("1", "1"), 2, 3, None, "r")]
+    found = find_contradiction(calls, LogModel())
+    assert found is not None
+    assert certify(calls, LogModel(), found, lambda _: None).sentence == (
+        "r read 2 entries (the last is 1) at line 4, and entry number 2 of it repeats 1, which was appended once"
+    )
+
+
+def test_what_was_left_of_a_queue_is_a_list() -> None:
+    calls = [ClientCall("enqueue", 1, None, "ok", 0, 1, "c"), ClientCall("drain", None, 7, "ok", 2, 3, "c")]
+    assert CALL_JUDGES["queue"].judge(calls, CallContext()).evidence == (
+        "c at line 4 received 7 from drain, which must be the list of what was left"
+    )

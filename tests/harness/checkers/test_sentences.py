@@ -21,6 +21,7 @@ from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad
 from harness.checkers.known_bad_calls import known_flaws
+from harness.checkers.membership import membership
 from harness.checkers.models import CasRegisterModel, ConsensusModel, KvModel, LockModel
 from harness.checkers.object_linearizability import certify, find_contradiction
 from harness.checkers.properties import coherence, no_decoherence
@@ -269,6 +270,44 @@ def of_leases() -> Iterator[str]:
         yield ": ".join(test_leases.judged(*rows))
 
 
+def of_members() -> Iterator[str]:
+    """Yield what is said of random histories of members, whose leases last half a second or one."""
+    rng = Random(4)
+    for _ in range(4 * HISTORIES):
+        events: list[Event] = []
+        at_ms = 0
+        rows: list[tuple[str, str, Any, Any, str | None]] = [
+            ("join", member, {"group": "g", "details": None, "lease_s": rng.choice((0.5, 1.0))}, 1, None)
+            for member in rng.sample("ab", rng.randint(1, 2))
+        ]
+        for _ in range(rng.randint(1, 5)):
+            member, group = rng.choice("ab"), rng.choice("ggh")
+            if all(key != member for f, key, *_ in rows if f == "join"):
+                continue
+            rows.append(
+                rng.choice(
+                    (
+                        ("heartbeat", member, {"group": group}, 1, rng.choice((None, None, "not_member: x"))),
+                        ("stays", member, {"group": "g"}, None, None),
+                        ("leave", member, {"group": group}, 2, rng.choice((None, "not_member: x", "no answer"))),
+                        ("view", group, None, [2, dict.fromkeys(rng.sample("ab", rng.randint(0, 2)))], None),
+                        ("mine", member, None, [1, {}], rng.choice((None, "not_member: x"))),
+                    )
+                )
+            )
+        for f, key, value, answer, error in rows:
+            at_ms += rng.choice((0, 40, 300, 450, 500, 900))
+            about: dict[str, Any] = {"process": f"c{len(events)}", "f": f, "key": key}
+            end: Any = {"type": "fail", "error": error} if error else {"type": "ok", "value": answer}
+            events.append(Event(len(events), at_ms * 1_000_000, type="invoke", value=value, timeout_s=1.0, **about))
+            at_ms += rng.choice((10, 20, 60))
+            events.append(Event(len(events), at_ms * 1_000_000, **end, **about))
+        fast = Receipt("clock", 300_000_000, rng.choice((None, 700_000_000)), bit=True, evidence={"rate": 2.0})
+        receipts = (fast,) if rng.random() < 0.2 else ()
+        run = RunEvidence(("n1", "n2", "n3"), MultiPaxos, History(events), receipts=receipts)
+        yield said(membership(run))
+
+
 def of_objects() -> Iterator[str]:
     """Yield how random histories contradict the sequential models."""
     for model, values in MODELS:
@@ -464,6 +503,7 @@ def of_workloads() -> Iterator[str]:
         of_services,
         of_streams,
         of_leases,
+        of_members,
         of_objects,
         of_faults,
         of_messages,
