@@ -424,7 +424,6 @@ MAY_NAME_A_LOG = {
     "harness/mutants/": "each breaks one of them",
     "harness/tour/chapters/": "the story that the article tells is of one of them",
     "harness/cli/parameters.py": "the default that --help shows",
-    "harness/checkers/log_evidence.py": "the rules of Multi-Paxos's own messages, beside those of every log",
     "harness/checkers/protocols.py": "which algorithms these rules are about",
     "harness/checkers/known_bad.py": "a run on paper needs some log",
     "harness/checkers/known_bad_leaders.py": "a run on paper needs some log",

@@ -12,10 +12,9 @@ from typing import NamedTuple
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.protocols import of_log
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_of
-from harness.records.messages import readable_fields
-from node.algorithms.multipaxos.messages import LogAccept
+from harness.records.messages import readable
 from node.contract import NodeId
-from node.quorum import NO_BALLOT, Ballot, majority
+from node.quorum import Ballot, majority
 
 
 class SeenBatch(NamedTuple):
@@ -129,4 +128,4 @@ class LogEvidence:
 @lru_cache(maxsize=65_536)  # the same batch stands on every disk
 def text_of_stored_batch(batch: bytes) -> str:
     """Return a batch on a disk as the JSON text that stands in a record for it."""
-    return json.dumps(readable_fields(LogAccept(NO_BALLOT, 0, batch, 0))["batch"], sort_keys=True)
+    return json.dumps(readable(batch), sort_keys=True)
