@@ -165,7 +165,11 @@ def explore(
 @_workers_option
 @click.option("--seconds", type=FloatRange(1), help="Stop after this time.")
 @click.option(
-    "--guided", is_flag=True, help="Change schedules that met something new, instead of drawing each one afresh."
+    "--rivals",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="So many more calls in each run, at any node, at any time of the faults. Not for logs.",
 )
 @_fault_model_option
 @_look_for_option
@@ -181,7 +185,7 @@ def simulate(
     values: int,
     workers: int | None,
     seconds: float | None,
-    guided: bool,
+    rivals: int,
     fault_model: tuple[str, ...],
     look_for: tuple[str, ...],
     as_json: bool,
@@ -191,22 +195,25 @@ def simulate(
     A seed that breaks a promise does so each time. Its schedule is reduced to the fewest steps that still break the promise, and
     is kept. `consensus replay` runs it on real processes, unless the algorithm keeps a log, or several inputs share a turn, or a
     node crashes in the middle of one. ALGORITHM may also be a mutant's name.
-
-    With --guided a run has a number and no seed. The same command with as many workers makes it again.
     """
     from harness.replay.schedule import Schedule  # noqa: PLC0415 - see harness.cli.verbs
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415
     from harness.virtual.simulator import SHRINK_S, SeedTally, run_simulate  # noqa: PLC0415
+    from node.contract import BadInput  # noqa: PLC0415
 
     workers = workers or len(os.sched_getaffinity(0))
     cls, model = find_algorithm(algorithm, fault_model, look_for)
+    if rivals and cls.keeps_log:
+        raise BadInput("--rivals is for algorithms of one variable: in each run of a log, clients make calls enough")
     until_time = seeds is None and seconds is not None
     asked = _SEEDS_MAX if until_time else seeds or 1000
     if not as_json:
         how_long = f"{seconds:g} s" if until_time else count(asked, "seed")
         print_stderr(f"simulating {algorithm} for {how_long} on {_cores(workers)}")
-    settings = SimulationSettings(nodes=nodes, values=values, fault_model=model, look_for=look_for or EVERYTHING)
+    settings = SimulationSettings(
+        nodes=nodes, values=values, rivals=rivals, fault_model=model, look_for=look_for or EVERYTHING
+    )
     progress_timer = ProgressTimer()
 
     def progress(tally: SeedTally) -> None:
@@ -214,8 +221,7 @@ def simulate(
             seen = count(tally.runs, "seed") if until_time else f"{tally.runs:,} of {count(asked, 'seed')}"
             print_stderr(f"{seen}, {len(tally.failures):,} of them failing")
         if not as_json and tally.failures:
-            run = "run" if guided else "seed"
-            print_stderr(f"{run} {min(tally.failures)} fails; reducing it takes {SHRINK_S:g} s at most")
+            print_stderr(f"seed {min(tally.failures)} fails; reducing it takes {SHRINK_S:g} s at most")
 
     with noted_signals() as signals:
         report = run_simulate(
@@ -225,7 +231,6 @@ def simulate(
             seconds=seconds,
             until_time=until_time,
             workers=workers,
-            guided=guided,
             progress=progress,
         )
     report.algorithm = algorithm

@@ -1,9 +1,8 @@
 """Steers draws to what no run has met: keeps the inputs that met something new, changes them, and draws afresh in between.
 
-An input is a plan, or the fault schedule of a simulation. What a run has met is a set of *features*, texts or other hashable data
-that its caller makes of the run. The method is that of coverage-guided fuzzers (AFL), with features about consensus in the place
-of branches, as in Mallory (Meng et al., *Greybox fuzzing of distributed systems*, CCS 2023) and in *Model-guided fuzzing of
-distributed systems* (OOPSLA 2025).
+An input is a plan. What a run has met is a set of *features*, texts or other hashable data that its caller makes of the run. The
+method is that of coverage-guided fuzzers (AFL), with features about consensus in the place of branches, as in Mallory (Meng et
+al., *Greybox fuzzing of distributed systems*, CCS 2023) and in *Model-guided fuzzing of distributed systems* (OOPSLA 2025).
 """
 
 from collections import Counter

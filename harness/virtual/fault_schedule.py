@@ -11,7 +11,7 @@ each of them, and each call must be answered within `RECOVERY_S`.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +35,11 @@ from node.tuning import SHIPPED, Tuning, tuning_of
 RECOVERY_S: Final = 20.0
 _COLOURS: Final = ("blue", "red", "green", "yellow", "purple", "white")
 VALUES_MAX: Final = len(_COLOURS)
+#: In which share of the fault phase further rivals call, so that the last of them may finish before its end.
+_RIVALS_UNTIL: Final = 0.8
+#: The share of queries among their calls, and how long they wait, in seconds.
+_RIVAL_QUERIES: Final = 0.2
+_RIVALS_WAIT_S: Final = (0.1, 1.0, 10.0)
 #: The names in reports of those fields that are named differently here.
 _FILE_NAMES: Final = {"fault_phase_s": "storm_s", "recovery_colours": "late_colours", "loss_by_kind": "picky"}
 
@@ -151,6 +156,22 @@ def draw_fault_schedule(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> 
         turns=draw_turns(more),
         tuning=tuning_of(draw_duels(Random(f"settings/{seed}/{nodes}/{values}"))),
     )
+
+
+def with_rivals(schedule: FaultSchedule, rivals: int, values: int = VALUES_MAX) -> FaultSchedule:
+    """Return a fault schedule with `rivals` calls more, at any node, at any time of the fault phase. Each seed draws the same."""
+    rng = Random(f"rivals/{schedule.seed}/{rivals}")
+    until_s = _RIVALS_UNTIL * schedule.fault_phase_s
+    more = [
+        ScheduledCall(
+            rng.uniform(0.0, until_s),
+            rng.choice(_RIVALS_WAIT_S),
+            rng.choice(schedule.members),
+            None if rng.random() < _RIVAL_QUERIES else rng.choice(_COLOURS[:values]),
+        )
+        for _ in range(rivals)
+    ]
+    return replace(schedule, calls=(*schedule.calls, *more))
 
 
 def _links(rng: Random, members: tuple[NodeId, ...]) -> LinkConditions:

@@ -30,7 +30,6 @@ from harness.virtual.cluster import VirtualCluster
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import RECOVERY_S, FaultSchedule
 from harness.virtual.judge import BALLOT, EVERYTHING, Violation, with_contract
-from harness.virtual.met_states import MetStates
 from harness.virtual.node import VirtualNode
 from harness.virtual.output import TurnOutput
 from harness.virtual.roles import BOUND, NodeRole, holder_of
@@ -134,8 +133,6 @@ class Simulation:
         )
         self.now = 0.0
         self.seen: Counter[str] = Counter()
-        self.met: MetStates | None = None
-        """What collects the run's features, if they are wanted."""
         self._rng = Random(f"run/{fault_schedule.seed}")
         self._clocks = dict(zip(fault_schedule.endpoints, fault_schedule.clocks, strict=True))
         self._heap: list[tuple[float, int, object]] = []
@@ -440,8 +437,6 @@ class Simulation:
                 if reply.refused is None:
                     self._awaited.pop(reply.request, None)
         replica = self.cluster.nodes[node]
-        if self.met is not None:
-            self.met.took_in(replica, step)
         if outcome.crashed:
             self._went_down(self._outages_in_turn.pop(node))
         self._follow_up(replica)
@@ -513,8 +508,6 @@ class Simulation:
 
     def _went_down(self, outage: ScheduledOutage) -> None:
         self.seen["a crash"] += 1
-        if self.met is not None:
-            self.met.struck(outage.node, f"a crash {outage.moment if outage.in_turn else 'between turns'}")
         if outage.in_turn:
             self.seen[f"a crash in a turn, {outage.moment}"] += 1
         self._lose_inputs(outage.node)

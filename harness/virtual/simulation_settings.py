@@ -4,11 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from harness.virtual.fault_model import SOUND, FaultModel
-from harness.virtual.fault_schedule import VALUES_MAX, FaultSchedule, draw_fault_schedule
+from harness.virtual.fault_schedule import VALUES_MAX, FaultSchedule, draw_fault_schedule, with_rivals
 from harness.virtual.judge import EVERYTHING, with_contract
 from harness.virtual.log_fault_schedule import LogFaultSchedule, draw_log_fault_schedule
 from harness.virtual.log_simulation import LogSimulation
-from harness.virtual.met_states import MetStates
 from harness.virtual.simulation import SimulatedRun, Simulation
 from node.contract import Algorithm
 
@@ -20,6 +19,8 @@ class SimulationSettings:
     nodes: int = 3
     values: int = VALUES_MAX
     """How many different values are proposed in a run, at most."""
+    rivals: int = 0
+    """How many more calls each run of a variable has. A log has none of these."""
     fault_model: FaultModel = SOUND
     look_for: tuple[str, ...] = EVERYTHING
     """The kinds of violation that count; "contract" is always among them. Others are ignored."""
@@ -31,17 +32,16 @@ class SimulationSettings:
         """Draw the fault schedule of a seed."""
         if algorithm.keeps_log:
             return draw_log_fault_schedule(seed, self.nodes)
-        return draw_fault_schedule(seed, self.nodes, self.values)
+        drawn = draw_fault_schedule(seed, self.nodes, self.values)
+        return with_rivals(drawn, self.rivals, self.values) if self.rivals else drawn
 
     def simulate(self, algorithm: type[Algorithm], seed: int) -> SimulatedRun:
         """Simulate the run whose fault schedule is drawn from a seed."""
         return self.simulate_in(algorithm, self.draw(algorithm, seed))
 
-    def simulate_in(
-        self, algorithm: type[Algorithm], fault_schedule: FaultSchedule, met: MetStates | None = None
-    ) -> SimulatedRun:
-        """Simulate a run under a fault schedule. Its features are added to `met`."""
-        return simulate(algorithm, fault_schedule, self.fault_model, self.look_for, met)
+    def simulate_in(self, algorithm: type[Algorithm], fault_schedule: FaultSchedule) -> SimulatedRun:
+        """Simulate a run under a fault schedule."""
+        return simulate(algorithm, fault_schedule, self.fault_model, self.look_for)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain data. Reports call the fault model `oddities`."""
@@ -56,12 +56,10 @@ def simulate(
     fault_schedule: FaultSchedule,
     fault_model: FaultModel = SOUND,
     look_for: tuple[str, ...] = EVERYTHING,
-    met: MetStates | None = None,
 ) -> SimulatedRun:
     """Simulate one run. Only violations of the kinds in `look_for` end it and appear in its result."""
     kind = LogSimulation if isinstance(fault_schedule, LogFaultSchedule) else Simulation
     run: Simulation = kind(algorithm, fault_schedule, fault_model, look_for)  # type: ignore[arg-type]  # it fits its kind
-    run.met = met
     done = run.run()
     vars(
         run

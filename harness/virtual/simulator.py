@@ -16,7 +16,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -24,8 +24,6 @@ from typing import Any, Final
 from harness.checkers.confidence import shown_by
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.runs.workers import pool_of
-from harness.virtual.fault_schedule import FaultSchedule
-from harness.virtual.guided import guided_runs
 from harness.virtual.judge import BALLOT, SAFETY
 from harness.virtual.shrink_seed import ShrunkSeed, shrink_schedule
 from harness.virtual.simulation import SimulatedRun
@@ -46,8 +44,6 @@ SHRINK_S: Final = 30.0
 #: After how many runs garbage is collected.
 _COLLECT_RUNS: Final = 50
 _STORY_LINES_MAX: Final = 40
-#: How far apart the first seeds of the workers of a guided campaign are.
-_APART: Final = 1_000_000_000
 _REQUIRED: Final = ("a decision", "a crash", "a cut", "a loss", "a repetition", "a pause")
 _REQUIRED_OF_LOGS: Final = (*_REQUIRED, "a retry", "a restart of a client")
 
@@ -73,19 +69,15 @@ class SeedTally:
     seen: Counter[str] = field(default_factory=Counter)
     """By event, such as "a crash", the number of seeds in which it happened."""
     failures: dict[int, str] = field(default_factory=dict)
-    """By failing seed, or by the number of the failing run of a guided campaign, its first violation."""
-    schedules: dict[int, FaultSchedule] = field(default_factory=dict)
-    """By the number of a failing run of a guided campaign, its fault schedule."""
+    """By failing seed, its first violation."""
 
-    def take(self, number: int, done: SimulatedRun, *, guided: bool = False) -> None:
-        """Take in the run of a seed, or run `number` of a guided campaign."""
+    def take(self, seed: int, done: SimulatedRun) -> None:
+        """Take in the run of a seed."""
         self.runs += 1
         self.steps += len(done.steps)
         self.seen.update(done.seen.keys())
         if done.violations:
-            self.failures[number] = str(done.violations[0])
-            if guided:
-                self.schedules[number] = done.fault_schedule
+            self.failures[seed] = str(done.violations[0])
 
     def add(self, other: "SeedTally") -> None:
         """Add the results of `other`."""
@@ -93,7 +85,6 @@ class SeedTally:
         self.steps += other.steps
         self.seen += other.seen
         self.failures |= other.failures
-        self.schedules |= other.schedules
 
 
 @dataclass(slots=True)
@@ -115,25 +106,18 @@ class SimulationReport:
     """Whether the campaign has ended since its time was over, as was asked."""
     not_shrunk: str = ""
     """Why a failing seed could not be shrunk."""
-    guided: bool = False
-    """Whether fault schedules that met something new were changed, instead of drawing each from a seed."""
 
     @property
     def verdict(self) -> Verdict:
         """Valid only if every seed was run, none failed, and every required event has happened."""
         tally = self.tally
         if tally.failures:
-            return invalid(*(f"{self._of_runs} {seed}: {text}" for seed, text in sorted(tally.failures.items())))
+            return invalid(*(f"seed {seed}: {text}" for seed, text in sorted(tally.failures.items())))
         if tally.runs < self.asked and not self.out_of_time:
-            return unknown(f"cut short after {tally.runs:,} of {count(self.asked, self._of_runs)}")
+            return unknown(f"cut short after {tally.runs:,} of {count(self.asked, 'seed')}")
         if never := [event for event in self.required if not tally.seen[event]]:
-            return unknown(f"there never was {never[0]} in {count(tally.runs, self._of_runs)}")
-        return valid(f"{count(tally.runs, self._of_runs)}, none of which broke a promise")
-
-    @property
-    def _of_runs(self) -> str:
-        """What a run is called: a guided one has no seed of its own."""
-        return "run" if self.guided else "seed"
+            return unknown(f"there never was {never[0]} in {count(tally.runs, 'seed')}")
+        return valid(f"{count(tally.runs, 'seed')}, none of which broke a promise")
 
     @property
     def not_judged(self) -> list[str]:
@@ -154,8 +138,8 @@ class SimulationReport:
         seen = ", ".join(f"{what}: {tally.seen[what]:,}" for what in sorted(tally.seen) if what != BALLOT)
         text = [
             f"simulate {self.algorithm} on {count(self.settings.nodes, 'node')}",
-            f"{count(tally.runs, self._of_runs)}, {count(tally.steps, 'step')} in {self.seconds:.1f} s{rate}",
-            *([f"  {self._of_runs}s that saw {seen}"] if seen else []),
+            f"{count(tally.runs, 'seed')}, {count(tally.steps, 'step')} in {self.seconds:.1f} s{rate}",
+            *([f"  seeds that saw {seen}"] if seen else []),
             *(f"  not judged: {what}" for what in self.not_judged),
         ]
         if self.shrunk is None:
@@ -163,7 +147,7 @@ class SimulationReport:
             shown = [f"  {sentence}" for sentence in shown_by(len(tally.failures), tally.runs)]
             return [*text, f"{self.verdict.status}: {self.verdict.evidence}", *not_shrunk, *shown]
         more = f" and {len(tally.failures) - 1:,} more" if len(tally.failures) > 1 else ""
-        text.append(f"VIOLATED by {self._of_runs} {min(tally.failures)}{more}. {self.shrunk.how_much}:")
+        text.append(f"VIOLATED by seed {min(tally.failures)}{more}. {self.shrunk.how_much}:")
         story = self.shrunk.story
         text.extend(f"  {number}. {line}" for number, line in enumerate(story[:_STORY_LINES_MAX], 1))
         if len(story) > _STORY_LINES_MAX:
@@ -182,7 +166,6 @@ class SimulationReport:
             "algorithm": self.algorithm,
             "verdict": self.verdict.to_json(),
             "settings": self.settings.to_json(),
-            "guided": self.guided,
             "seconds": round(self.seconds, 3),
             "asked": self.asked,
             "runs": self.tally.runs,
@@ -214,7 +197,6 @@ def run_simulate(
     until_time: bool = False,
     workers: int = 1,
     failures_max: int = 1,
-    guided: bool = False,
     progress: Callable[[SeedTally], object] = lambda _tally: None,
 ) -> SimulationReport:
     """Simulate seeds, and shrink the run of the lowest seed that has failed. Ctrl-C ends the campaign early.
@@ -227,8 +209,6 @@ def run_simulate(
         until_time: whether a campaign that ends then is whole, and not cut short.
         workers: how many processes to use. More than one are spawned, so the caller's main module must be importable.
         failures_max: stop when so many seeds have failed.
-        guided: whether fault schedules that met something new are changed: see `guided.py`. Then only the first and the number
-            of `seeds` count.
         progress: called with the results so far, after each `_CHUNK` seeds.
 
     Raises:
@@ -237,8 +217,7 @@ def run_simulate(
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
     began = time.perf_counter()
     tally, out_of_time = SeedTally(), False
-    made = _guided_tallies if guided else _tallies
-    with suppress(KeyboardInterrupt), closing(made(cls, seeds, settings, workers, failures_max)) as tallies:
+    with suppress(KeyboardInterrupt), closing(_tallies(cls, seeds, settings, workers, failures_max)) as tallies:
         for chunk in tallies:
             tally.add(chunk)
             progress(tally)
@@ -255,14 +234,12 @@ def run_simulate(
                 left_s = SHRINK_S if seconds is None else min(max(seconds - took, 0.1 * seconds), SHRINK_S)
                 with watching():  # a part of the schedule may lead into an endless loop that the whole did not meet
                     lowest = min(tally.failures)
-                    failing = tally.schedules.get(lowest) or settings.draw(cls, lowest)
-                    first = shrink_schedule(cls, settings, failing, left_s, tally.failures[lowest])
+                    first = shrink_schedule(cls, settings, settings.draw(cls, lowest), left_s, tally.failures[lowest])
         except Exception as error:  # noqa: BLE001 - the seed has failed, whether or not its run can be shrunk
-            what = "run" if guided else "the run of seed"
-            why_not = f"{what} {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
+            why_not = f"the run of seed {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
     name = algorithm if isinstance(algorithm, str) else cls.__name__
     whole = until_time and out_of_time
-    return SimulationReport(name, settings, took, len(seeds), tally, first, _required_of(cls), whole, why_not, guided)
+    return SimulationReport(name, settings, took, len(seeds), tally, first, _required_of(cls), whole, why_not)
 
 
 def _tallies(
@@ -281,60 +258,6 @@ def _tallies(
         while jobs:
             yield jobs.pop(0).result()
             jobs += [pool.submit(simulate_seeds, cls, chunk, settings, failures_max) for chunk in islice(chunks, 1)]
-
-
-def _guided_tallies(
-    cls: type[Algorithm], seeds: Sequence[int], settings: SimulationSettings, workers: int, failures_max: int
-) -> Generator[SeedTally, None, None]:
-    """Yield the results of each chunk of runs of a guided campaign. Each worker has a search and a process of its own."""
-    firsts = [seeds[0] + number * _APART for number in range(max(workers, 1))]
-    shares = [len(seeds[number :: len(firsts)]) for number in range(len(firsts))]
-    if workers <= 1:
-        search = guided_runs(cls, settings, firsts[0])
-        for start in range(0, len(seeds), _CHUNK):
-            yield _tally_of(search, start, min(_CHUNK, len(seeds) - start), 1, failures_max)
-        return
-    with ExitStack() as pools:
-        islands = [pools.enter_context(pool_of(1)) for _ in firsts]
-        for start in range(0, shares[0], _CHUNK):
-            jobs = [
-                island.submit(
-                    _search_on,
-                    cls,
-                    settings,
-                    first,
-                    (start * workers + number, min(_CHUNK, share - start), workers),
-                    failures_max,
-                )
-                for number, (island, first, share) in enumerate(zip(islands, firsts, shares, strict=True))
-                if share > start
-            ]
-            yield from (job.result() for job in jobs)
-
-
-#: The search of a worker process of a guided campaign.
-_searches: dict[int, Iterator[SimulatedRun]] = {}
-
-
-def _search_on(
-    cls: type[Algorithm], settings: SimulationSettings, first: int, runs: tuple[int, int, int], failures_max: int
-) -> SeedTally:
-    """Make the next runs of this process's search, which begins with seed `first`. `runs` are those arguments of `_tally_of`."""
-    search = _searches.setdefault(first, guided_runs(cls, settings, first))
-    return _tally_of(search, *runs, failures_max)
-
-
-def _tally_of(search: Iterator[SimulatedRun], first: int, runs: int, step: int, failures_max: int) -> SeedTally:
-    """Make `runs` runs of a search, and return their results. Their numbers are `first`, and so on by `step`."""
-    tally = SeedTally()
-    with _automatic_collection_off() as collect, watching():
-        for number, done in enumerate(islice(search, runs)):
-            tally.take(first + number * step, done, guided=True)
-            if len(tally.failures) >= failures_max:
-                break
-            if tally.runs % _COLLECT_RUNS == 0:
-                collect()
-    return tally
 
 
 def simulate_seeds(

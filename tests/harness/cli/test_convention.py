@@ -269,6 +269,7 @@ def test_two_different_algorithms_are_refused() -> None:
             ["simulate", "nope"],
             "there are leader, failover, majority, paxos, multipaxos, raft, and the mutants of `consensus mut",
         ),
+        (["simulate", "raft", "--rivals", "4"], "--rivals is for algorithms of one variable"),
         (["mutants", "ignore-accepted"], "no mutant is called 'ignore-accepted': did you mean ignores-accepted, "),
         (["simulate", "adopts-lowst"], "no algorithm or mutant is called 'adopts-lowst': did you mean adopts-lowest"),
         (["faults", "kil"], "no fault is called 'kil': did you mean kill, "),

@@ -20,6 +20,7 @@ from harness.virtual.simulation_settings import SimulationSettings, simulate
 from harness.virtual.simulator import SeedTally, SimulationReport, run_simulate
 from harness.virtual.steps import Crash, LoseDisk, Recover
 from node.algorithms import load_algorithm
+from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Decided, Paxos
 from node.contract import Algorithm
 from node.quorum import majority
@@ -130,6 +131,28 @@ def test_a_seed_repeats_exactly() -> None:
 
 def test_seeds_differ() -> None:
     assert len({tuple(simulate(Paxos, draw_fault_schedule(seed)).steps) for seed in range(20)}) == 20
+
+
+def test_rivals_are_calls_more_in_the_fault_phase_the_same_for_each_seed() -> None:
+    plain, settings = SimulationSettings(values=2), SimulationSettings(values=2, rivals=16)
+    for seed in range(20):
+        drawn, schedule = plain.draw(Paxos, seed), settings.draw(Paxos, seed)
+        more = schedule.calls[len(drawn.calls) :]
+        assert schedule == replace(drawn, calls=(*drawn.calls, *more)) == settings.draw(Paxos, seed)
+        assert len(more) == 16
+        assert all(0 <= call.at_s < drawn.fault_phase_s for call in more)
+        assert {call.colour for call in more if isinstance(call, ScheduledCall)} <= {"blue", "red", None}
+    assert MultiPaxos.keeps_log
+    assert settings.draw(MultiPaxos, 1) == plain.draw(MultiPaxos, 1)
+
+
+def test_rivals_find_a_proposer_that_sends_once_three_times_as_often_and_no_fault_in_paxos() -> None:
+    settings = SimulationSettings(rivals=16)
+    plain, found = (
+        run_simulate(paxos.SendsOnce, range(60), each, failures_max=1000) for each in (SimulationSettings(), settings)
+    )
+    assert len(found.tally.failures) > 3 * len(plain.tally.failures) > 0
+    assert run_simulate("paxos", range(60), settings).tally.failures == {}
 
 
 def test_workers_find_the_same() -> None:
