@@ -46,6 +46,7 @@ from node.contract import Algorithm, Message, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.log_contract import LogAlgorithm
 from node.quorum import majority
+from node.replication.replica import LogReplica
 from node.tuning import Tuning
 from node.wire import Codec, Envelope, encode_value
 
@@ -109,13 +110,14 @@ class _DiskIsQuick(NamedTuple):
 
 
 class _IdleFrom(NamedTuple):
-    """When the time began in which no client is given a call, who led then, and what the log's time was there.
+    """When the time began in which no client is given a call, which leader was idle then, and what the log's time was there.
 
     A call of the fault phase may still come late, and begin a lease.
     """
 
     at_s: float
     leader: NodeId | None
+    """None also if something is under way there: a leader ends no lease before that is done, however slow its links have been."""
     time_ms: int
 
 
@@ -509,7 +511,7 @@ class LogSimulation(Simulation):
     def _wait_for_leases(self) -> bool:
         """Let nothing happen for long enough that every lease, and each short session, has to end: without a command, too."""
         if self._idle_from is None and self.fault_schedule.idles and (idle_s := self._idle_s()):
-            leader = self.leader()
+            leader = self._idle_leader()
             replica = None if leader is None else self._replica(leader)
             self._idle_from = _IdleFrom(self.now, leader, 0 if replica is None else replica.state.time_ms)
             self._end_s = self.now + idle_s
@@ -517,6 +519,13 @@ class LogSimulation(Simulation):
             for kind in _FOLLOWED:
                 self._begin(ScheduledOperation(self.now, client, kind, KEYS[0], b""), 2 * RECOVERY_S)
         return self._idle_from is not None
+
+    def _idle_leader(self) -> NodeId | None:
+        """Return the leader if nothing is under way there."""
+        leader = self.leader()
+        replica = None if leader is None else self._replica(leader)
+        leads = replica.leader if isinstance(replica, LogReplica) else None
+        return None if leads is not None and (leads.flights or leads.waiting) else leader
 
     def _idle_s(self) -> float:
         """Return for how long nothing must happen until all leases and short sessions have ended; 0 if there are none now."""
@@ -621,7 +630,7 @@ class LogSimulation(Simulation):
         wrong, reference = wrong_states(replicas, log, tuning)
         self.judge.violations += wrong
         since = self._idle_from
-        if since is not None and since.leader == self.leader() is not None:
+        if since is not None and since.leader == self._idle_leader() is not None:
             ran_s = (self.now - since.at_s) / max(self._clocks.values())
             self.judge.violations += overdue_leases(reference, since.time_ms + ran_s * 1000)
         asked = [each for call in self._record.calls if (each := asked_of(call)) is not None]

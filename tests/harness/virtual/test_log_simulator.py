@@ -39,15 +39,22 @@ def test_raft_keeps_every_property_and_answers_in_the_recovery_phase() -> None:
 
 
 @pytest.mark.parametrize(
-    "seed",
+    ("algorithm", "seed"),
     [
-        pytest.param(1_004_626, id="a late call begins a lease shortly before the end"),
-        pytest.param(1_024_442, id="a crash comes between the early output and the commit of a snapshot"),
-        pytest.param(1_028_901, id="a short session ends while its client turns to a suspended leader"),
+        pytest.param("raft", 1_004_626, id="a late call begins a lease shortly before the end"),
+        pytest.param("raft", 1_024_442, id="a crash comes between the early output and the commit of a snapshot"),
+        pytest.param("raft", 1_028_901, id="a short session ends while its client turns to a suspended leader"),
+        pytest.param(
+            "raft", 1_065_635, id="the first of two changes of members that wait is made in the recovery phase"
+        ),
+        pytest.param("raft", 1_059_635, id="a leader with room for two frames refuses one"),
+        pytest.param(
+            "multipaxos", 1_015_946, id="a leader waits for a slot, over links that were slow, and ends no lease"
+        ),
     ],
 )
-def test_what_is_right_is_no_violation(seed: int) -> None:
-    assert simulate_seeds(load_algorithm("raft"), [seed], SimulationSettings(), 1).failures == {}
+def test_what_is_right_is_no_violation(algorithm: str, seed: int) -> None:
+    assert simulate_seeds(load_algorithm(algorithm), [seed], SimulationSettings(), 1).failures == {}
 
 
 def test_the_recovery_phase_does_not_wait_for_a_pause_of_the_fault_phase() -> None:
