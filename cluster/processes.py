@@ -66,6 +66,7 @@ class NodeProcess:
         self._popen: subprocess.Popen[bytes] | AdoptedProcess | None = None
         self._pipe: ReadyPipe | None = None
         self._suspended_by_us = False
+        self._our_end: dict[int, str] = {}  # by exit status: what we are doing to the process just now, for people
         self._is_noted = False  # whether the boot of this process is noted, see node/storage/last_seen.py
         self.clock = ClockSetting()
 
@@ -82,7 +83,8 @@ class NodeProcess:
             return ProcessState.DOWN if self.ended else ProcessState.NEW
         status = self._popen.poll()
         if status is not None:
-            self._note_end(f"{_how_it_ended(status)} from outside" if status < 0 else _how_it_ended(status))
+            how = _how_it_ended(status) + (" from outside" if status < 0 else "")
+            self._note_end(self._our_end.get(status, how))  # another thread may look while we wait for the end
             self._stopped_by_itself = status > 0
             return ProcessState.DOWN
         return ProcessState.SUSPENDED if self._is_stopped() else ProcessState.UP
@@ -190,6 +192,7 @@ class NodeProcess:
     def kill(self) -> dict[str, object]:
         """Send SIGKILL. The wait status proves it. Returns `signal`, `pid`, `wait_status`. Raises WrongState, FaultFailed."""
         popen = self._require(ProcessState.UP, ProcessState.SUSPENDED)
+        self._our_end = dict.fromkeys((-signal.SIGKILL, UNSEEN_STATUS), "killed by SIGKILL")
         popen.kill()
         status = popen.wait(PROOF_S)
         if status not in (-signal.SIGKILL, UNSEEN_STATUS):
@@ -200,6 +203,7 @@ class NodeProcess:
     def terminate(self) -> dict[str, object]:
         """Send SIGTERM, and wait for the node's orderly end. A suspended node cannot act on it. Returns and raises as `kill`."""
         popen = self._require(ProcessState.UP)
+        self._our_end = dict.fromkeys((0, UNSEEN_STATUS), "terminated by SIGTERM")
         popen.terminate()
         status = popen.wait(PROOF_S)
         if status not in (0, UNSEEN_STATUS):
@@ -247,6 +251,7 @@ class NodeProcess:
         if self._is_noted:
             self._spec.mark_ended(self.node)
         self._popen, self.ended, self._stopped_by_itself, self._is_noted = None, how, False, False
+        self._our_end = {}
 
 
 def memory_bytes(pid: int) -> int:

@@ -144,6 +144,26 @@ def test_a_signal_from_outside_is_noticed(cluster: Cluster) -> None:
     wait_until(lambda: cluster.process("n1").describe() == "down: killed by SIGKILL from outside")
 
 
+@pytest.mark.parametrize(("act", "how"), [("kill", "killed by SIGKILL"), ("terminate", "terminated by SIGTERM")])
+def test_who_looks_during_an_act_sees_whose_it_is(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, act: str, how: str
+) -> None:
+    process, observed = cluster.process("n1"), list[str]()
+    popen = process._popen
+    assert popen is not None
+    wait = popen.wait
+
+    def look_at_its_end(timeout: float) -> int:
+        status = wait(timeout)
+        observed.append(process.describe())
+        return status
+
+    monkeypatch.setattr(popen, "wait", look_at_its_end)
+    getattr(cluster, act)("n1")
+    assert observed == [f"down: {how}"]
+    assert process.describe() == observed[0]
+
+
 class KillsBeforeItConnects(DirectLinks):
     """Another program kills n2 when it is ready, and before its links are connected."""
 
