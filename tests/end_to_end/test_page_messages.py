@@ -104,6 +104,7 @@ def test_no_two_fields_of_the_page_have_one_name(browser: Browser, tmp_path: Pat
 
 def test_the_menu_of_faults_takes_groups_as_the_command_line_does(browser: Browser, tmp_path: Path) -> None:
     with page_with(browser, tmp_path / "run") as (seen, asked):
+        expect(seen.page.locator("#open-faults")).to_be_visible()  # before it is there, the key opens nothing
         seen.page.keyboard.press("f")
         seen.page.click("[data-fault=partition]")
         for text in ("n1,n2/n3", '[["n1", "n2"], ["n3"]]'):
