@@ -46,6 +46,12 @@ def page_with(
         yield seen, asked
 
 
+def node_up(t: int, variables: dict[str, Any]) -> dict[str, Any]:
+    """Return the event that n1 is up, at `t` microseconds, with these variables."""
+    up = {"state": "up", "how": "up", "answers": True, "pid": 1, "boots": 1}
+    return {"k": "node", "t": t, "node": "n1", **up, "vars": variables}
+
+
 def held(index: int, label: str, to: str) -> dict[str, Any]:
     ends = {"from": "n1", "to": to, "type": "Prepare", "variable": "colour", "rule": "hold/1"}
     return {"index": index, **ends, "label": label, "value": None, "text": f"ballot {label[-4:]}"}
@@ -84,17 +90,7 @@ NAMES = """() => [...document.querySelectorAll("#toolbar, #side, #time")].flatMa
 
 def test_no_two_fields_of_the_page_have_one_name(browser: Browser, tmp_path: Path) -> None:
     variables = {"colour": {"decided": "'blue'"}, "shape": {"decided": "'round'"}}
-    node = {
-        "k": "node",
-        "t": 10_000_000,
-        "node": "n1",
-        "state": "up",
-        "how": "up",
-        "answers": True,
-        "pid": 1,
-        "boots": 1,
-    }
-    with page_with(browser, tmp_path / "run", events=[{**node, "vars": variables}]) as (seen, _):
+    with page_with(browser, tmp_path / "run", events=[node_up(10_000_000, variables)]) as (seen, _):
         expect(seen.page.locator("#variable")).to_be_visible()
         expect(seen.page.locator("#field-name")).to_be_visible()
         names = seen.page.evaluate(NAMES)
@@ -128,17 +124,7 @@ def test_a_call_that_waits_says_for_how_long(browser: Browser, tmp_path: Path) -
         "asked": "query",
         "at": "n3",
     }
-    node = {
-        "k": "node",
-        "t": 9_500_000,
-        "node": "n1",
-        "state": "up",
-        "how": "up",
-        "answers": True,
-        "pid": 1,
-        "boots": 1,
-    }
-    with page_with(browser, tmp_path / "run", events=[call, {**node, "vars": {}}]) as (seen, _):
+    with page_with(browser, tmp_path / "run", events=[call, node_up(9_500_000, {})]) as (seen, _):
         expect(seen.page.locator(".call.waiting").last).to_have_text("n3: query… 7 s")
 
 
