@@ -7,22 +7,27 @@ its caller, or was not ended: both are mistakes of the client, and no fault of a
 from typing import Final
 
 from harness.checkers.evidence import RunEvidence
-from harness.checkers.verdict import Found, Verdict, checker, invalid, valid
-from harness.records.history import API
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
+from harness.records.history import API, RecordedCall
 from node.wording import count
 
 #: How much later than its time a call may return, in seconds. The stalls of the machine meanwhile count on top of it.
 _LATE_S: Final = 2.0
 
 
-@checker
-def late_returns(run: RunEvidence) -> Verdict:
-    """Check that no call of the API has lasted for longer than its caller was ready to wait."""
-    calls = [
+def timed_calls(run: RunEvidence) -> list[RecordedCall]:
+    """Return the calls of the API that have ended, and whose caller had a time to wait."""
+    return [
         call
         for call in run.calls
         if call.invoke.process.startswith(API) and call.invoke.timeout_s is not None and call.completion is not None
     ]
+
+
+@checker
+def late_returns(run: RunEvidence) -> Verdict:
+    """Check that no call of the API has lasted for longer than its caller was ready to wait."""
+    calls = timed_calls(run)
     with Found() as found:
         for call in calls:
             assert call.completion is not None
@@ -39,5 +44,5 @@ def late_returns(run: RunEvidence) -> Verdict:
     if found:
         return invalid(*found)
     if not calls:
-        return valid("no client of the run calls the API and has a time to wait")
+        return unknown("no client of the run calls the API and has a time to wait")
     return valid(f"{count(len(calls), 'call')} of the API returned in time")
