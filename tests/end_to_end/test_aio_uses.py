@@ -38,7 +38,7 @@ def test_tasks_take_turns_and_none_is_overtaken(cluster: Cluster) -> None:
     async def main() -> None:
         async with cluster.async_log_client() as client:
             tasks = []
-            async with client.lock("turns", ttl_s=1.0) as first:
+            async with client.lock("turns") as first:
                 for number in range(5):
                     tasks.append(asyncio.create_task(work(client, number)))
                     await until_they_wait(client, "turns", number + 1)

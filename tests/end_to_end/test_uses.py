@@ -32,7 +32,7 @@ def refused(kind: str, act: Callable[[], object]) -> None:
 def test_members_come_and_go_in_views(cluster: Cluster, other: LogClient) -> None:
     nobody = cluster.members.view()
     assert (nobody.number, nobody.members) == (0, {})
-    with cluster.members.joined("web", {"port": 80}, ttl_s=1.0) as joined:
+    with cluster.members.joined("web", {"port": 80}, ttl_s=2.0) as joined:
         other.members.join("silent", ttl_s=0.2)
         wait_until(lambda: joined.renewals >= 4)  # longer than its lease
         assert cluster.members.view().members == {"web": {"port": 80}}
@@ -56,11 +56,11 @@ def test_tasks_go_to_members_and_are_watched(cluster: Cluster, other: LogClient)
     assert [assignment.add(task) for task in ("a", "b", "a")] == [True, True, False]
     nothing = assignment.owners()
     assert nothing.owners == {"a": None, "b": None}
-    with assignment.joined("alice", ttl_s=1.0):
+    with assignment.joined("alice"):
         both = assignment.mine("alice")
         assert list(both.tasks) == ["a", "b"]
         assert both == assignment.mine("alice", both, wait_s=0.05)
-        with other.assignment.joined("bob", ttl_s=1.0):
+        with other.assignment.joined("bob"):
             one = assignment.mine("alice", both, wait_s=5.0)
             assert len(one.tasks) == 1
             spread = assignment.owners(nothing, wait_s=5.0)
