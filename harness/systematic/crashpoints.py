@@ -53,6 +53,8 @@ from node.storage.disk import DiskError
 #: How often a boundary is tried in all if it is not reached: messages that arrive together share a commit.
 _TRIES: Final = 4
 _BOUNDARIES_MAX: Final = 2_000
+#: After so many power cuts a walk goes on in a new cluster: its disks and its record are read at each cut, and grow with each.
+_CUTS_PER_CLUSTER: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,9 @@ class Walker:
         trials: list[PowerCutTrial],
         progress: Callable[[PowerCutTrial], object],
     ) -> None:
-        """Take from `todo` until it is empty, or until the node under test does not start any more."""
+        """Take from `todo` until it is empty, the cluster has had its share, or the node under test does not start any more."""
         next_boundary = self.workers * self.every
-        while todo:
+        while todo and cluster.count < _CUTS_PER_CLUSTER:
             point = todo.pop(0)
             is_first = point == PowerCutPoint(point.number)  # of its boundary
             try:
