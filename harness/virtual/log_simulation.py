@@ -261,14 +261,15 @@ class LogSimulation(Simulation):
     def _is_answered(self, call: LogCall) -> bool:
         """Return whether a call of a siege has succeeded, or was answered by what its client has to expect with such settings.
 
-        A client may turn to a suspended node for longer than a short session lasts without a command. A leader with room for few
-        frames refuses others.
+        A session may have ended if it lasts no longer, by the fastest clock, than this run has: its client has no command to
+        send, or turns to a suspended node. A leader with room for few frames refuses others.
         """
         outcome, tuning = call.outcome, self.fault_schedule.tuning
+        longest_ms = 1000 * self.now / min(self._clocks.values())
         reason = getattr(outcome, "reason", "")
         return (
             isinstance(outcome, Ok)
-            or (tuning.session_idle_ms <= SHORT_SESSION_MS and _SESSION_ENDED in reason)
+            or (tuning.session_idle_ms <= longest_ms and _SESSION_ENDED in reason)
             or (tuning.leader_frames <= FEW_FRAMES and _NO_ROOM in reason)
         )
 
@@ -450,11 +451,12 @@ class LogSimulation(Simulation):
         return next((up for up in (preferred, with_disk) if self._is_majority(up)), ())
 
     def _is_majority(self, up: tuple[NodeId, ...]) -> bool:
-        """Return whether these nodes are certain to be a majority, whichever changes that clients have asked for are made yet.
+        """Return whether these nodes are certain to be a majority, whichever changes that clients have asked for they know of.
 
-        One that was taken in already may be made in the recovery phase, and so allow the next.
+        The nodes that know of one may have lost their disks. One that was taken in already may be made in the recovery phase,
+        and so allow the next.
         """
-        possible = {frozenset(self.judge.configuration.voters or self.fault_schedule.members)}
+        possible = {frozenset(self.fault_schedule.members)}
         for change in self.fault_schedule.membership_changes:
             node = {self._named(change.node) or change.node}
             possible |= {voters | node if change.kind == "add" else voters - node for voters in possible}

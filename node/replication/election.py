@@ -13,9 +13,9 @@ other voters do not support the canvass.
 Waits
 -----
 The network may be slow, and may lose messages. So a canvass keeps its supporters while it lasts, and asks the other voters again
-at each tick. A candidacy keeps its promises or votes likewise. Either is begun anew only after a random time that follows the
-round trips seen, and that doubles with each failure in a row, up to `growth_max` times. A voter that has given its promise or its
-vote gives its candidate a round trip to report that it leads, before the voter canvasses itself or supports another canvass.
+at each tick. A candidacy keeps its promises or votes likewise. Either is begun anew only after a random time. That is the round
+trips seen, and a time that doubles with each failure in a row, up to `growth_max` times. A voter that has given its promise or
+its vote gives its candidate a round trip to report that it leads, before the voter canvasses itself or supports another canvass.
 """
 
 from abc import ABC, abstractmethod
@@ -143,8 +143,16 @@ class LogElection(ABC):
 
     def begin_anew_after(self, least_ms: int) -> None:
         """Set the timer after which the canvass or the candidacy is begun anew."""
-        least_s = (least_ms + self.wait_ms) / 1000 * min(2**self.failures, self.node.tuning.growth_max)
+        least_s = self.patience_s(least_ms)
         self.node.set_timer("anew", least_s, 2 * least_s)
+
+    def patience_s(self, least_ms: int) -> float:
+        """Return how long to wait before this replica begins anew: `least_ms`, which grows with each failure, and a round trip.
+
+        The round trip does not grow. It may be that of links that were slow and are quick again.
+        """
+        growth: int = min(2**self.failures, self.node.tuning.growth_max)
+        return (least_ms * growth + self.wait_ms) / 1000
 
     def note_leader(self, leader: NodeId) -> None:
         """Note that a message of `leader` has arrived."""

@@ -2,8 +2,8 @@
 
 Rules
 -----
-1. A replica has one open request at a time. If the answer does not come in time, it asks again. The time follows the round trips
-   seen, and doubles while no answer comes.
+1. A replica has one open request at a time. If the answer does not come in time, it asks again. The time is the round trips
+   seen, and `fetch_again_ms`, which doubles while no answer comes.
 2. The peer offers its snapshot, and the replica asks for its parts.
 3. A snapshot is packed at once and written in parts, one per turn, so that no turn takes long. It is valid when its last part and
    the key `snapshot` are on disk, in one transaction. Only then is the log below it deleted.
@@ -61,9 +61,9 @@ class Snapshots(ABC):
 
     def await_answer(self, source: NodeId) -> None:
         tuning = self.node.tuning
-        growth = 2 ** min(self.timeouts, tuning.fetch_timeouts)
-        wait_s, again_s = self.round_trips.wait_ms(source) / 1000, tuning.fetch_again_ms / 1000
-        self.node.set_timer("fetch", growth * (again_s + wait_s), growth * (2 * again_s + wait_s))
+        again_s = tuning.fetch_again_ms / 1000 * 2 ** min(self.timeouts, tuning.fetch_timeouts)
+        wait_s = self.round_trips.wait_ms(source) / 1000
+        self.node.set_timer("fetch", again_s + wait_s, 2 * again_s + wait_s)
 
     def timed_out(self) -> None:
         """Take in that no answer has come in time: ask for missing parts of the snapshot again, or give the request up."""

@@ -33,8 +33,13 @@ class CatchUp(Snapshots):
         super().__init__(node, acceptor, state, round_trips, advance)
         self.acceptor = acceptor
 
-    def fetch(self, source: NodeId) -> None:
-        """Ask `source` for the slots that this replica lacks, unless a request is open."""
+    def fetch(self, source: NodeId, *, leads: bool = False) -> None:
+        """Ask `source` for the slots that this replica lacks, unless a request is open that may still be answered.
+
+        If the present source has not answered in time, it may be down, and the leader, which is not, takes its place.
+        """
+        if leads and self.source not in (None, source) and self.timeouts:
+            self.abandon()
         if self.source is None:
             self._ask(source)
 

@@ -198,7 +198,7 @@ class MultiPaxos(LogReplica):
         """Take in the leader's commit index. Fetches the records that this replica lacks."""
         whole = self.acceptor.learn(ballot, commit)
         if not whole and self.leader is None:
-            self.catch_up.fetch(sender)
+            self.catch_up.fetch(sender, leads=True)
 
     def canvassed(self, sender: NodeId, asked: int, commit: int) -> None:
         """Answer the canvass of `sender`, whose commit index is `commit`, or ignore it."""

@@ -75,8 +75,7 @@ class RaftElection(LogElection):
         if self.refused:
             return  # each time that it is asked again
         self.refused = True
-        tuning = self.node.tuning
-        least_s = (max(tuning.hurry_ms, 1) + self.wait_ms) / 1000 * min(2**self.failures, tuning.growth_max)
+        least_s = self.patience_s(max(self.node.tuning.hurry_ms, 1))
         self.node.set_timer("anew", least_s, 3 * least_s)
 
     def forget_time(self) -> None:

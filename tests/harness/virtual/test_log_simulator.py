@@ -51,6 +51,11 @@ def test_raft_keeps_every_property_and_answers_in_the_recovery_phase() -> None:
         pytest.param(
             "multipaxos", 1_015_946, id="a leader waits for a slot, over links that were slow, and ends no lease"
         ),
+        pytest.param("multipaxos", 1_048_537, id="the nodes that knew of a change of members have lost their disks"),
+        pytest.param("multipaxos", 1_128_318, id="a session ends early for its client by the leader's fast clock"),
+        pytest.param("raft", 1_226_606, id="links that were slow are quick when a leader is to be found"),
+        pytest.param("multipaxos", 1_044_727, id="links that were slow are quick when a node lacks slots"),
+        pytest.param("multipaxos", 1_074_069, id="the source of a snapshot goes down and another node leads"),
     ],
 )
 def test_what_is_right_is_no_violation(algorithm: str, seed: int) -> None:

@@ -13,9 +13,12 @@ from harness.virtual.simulation import Simulation
 from harness.virtual.steps import PeerLost
 from node.algorithms.failover import Failover
 from node.algorithms.multipaxos.messages import LogAccept
+from node.algorithms.multipaxos.replica import MultiPaxos
 from node.algorithms.paxos import Paxos
+from node.algorithms.raft import Raft
 from node.contract import Algorithm, Message, NodeId
 from node.replication.messages import FetchPart, Forward, SnapshotOffer
+from node.replication.replica import LogReplica
 from node.replication.round_trips import RoundTrip, RoundTrips
 from node.tuning import Tuning
 
@@ -96,6 +99,15 @@ def test_a_slow_network_that_is_fast_again_is_forgotten_by_leader_and_followers(
     for node in world.members:
         voters = world.replica(node).state.configuration.voters
         assert world.replica(node).election.round_trips.quorum_wait_ms(voters) < 100, (node, leader)
+
+
+@pytest.mark.parametrize("algorithm", [MultiPaxos, Raft])
+def test_failures_do_not_lengthen_a_wait_by_a_round_trip_that_was_slow(algorithm: type[LogReplica]) -> None:
+    world = LogWorld(3, algorithm=algorithm)
+    election = world.replica("n1").election
+    election.wait_ms, election.failures = 6_000, 100
+    tuning = world.replica("n1").node.tuning
+    assert election.patience_s(1_000) == tuning.growth_max + 6
 
 
 def test_a_snapshot_crosses_a_slow_link() -> None:
