@@ -2,7 +2,7 @@
 
 import { Clock } from "./clock.mjs";
 import { Connection } from "./connection.mjs";
-import { button, byId, h, plural, say } from "./dom.js";
+import { button, byId, coded, h, plural, say } from "./dom.js";
 import { FaultMenu } from "./faultmenu.mjs";
 import { Link } from "./link.mjs";
 import { TypeMarks, valueMark } from "./marks.js";
@@ -134,14 +134,14 @@ function select(selection, isTold = false) {
 function hint(text) {
   const element = byId("hint");
   element.hidden = !text;
-  element.replaceChildren(text, button("×", () => { element.hidden = true; }, { class: "close", "aria-label": "close" }));
+  element.replaceChildren(...coded(text), button("×", () => { element.hidden = true; }, { class: "close", "aria-label": "close" }));
 }
 
 function banner() {
   const { ended, trouble, over, booting } = page.stand, element = byId("banner");
   element.hidden = !ended && !trouble && !booting;
   element.classList.toggle("booting", Boolean(booting));
-  element.replaceChildren(booting ? "The nodes are booting …" : ended ? `The cluster does not run: ${ended} ` : trouble ?? "");
+  element.replaceChildren(...coded(booting ? "The nodes are booting …" : ended ? `The cluster does not run: ${ended} ` : trouble ?? ""));
   if (ended && !booting && page.about.live && !page.about.read_only) {
     const start = button("Start it again", async () => { start.disabled = true; const reply = await connection.act("start", {}); if (!reply.ok) { start.disabled = false; element.append(` ${reply.text}`); } }, { id: "start" });
     element.append(start);

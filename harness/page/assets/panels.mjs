@@ -1,6 +1,6 @@
 // The panels beside the picture: what is selected with its acts, the messages that are held, the faults in force, what was done.
 
-import { button, h, plural } from "./dom.js";
+import { button, coded, h, plural } from "./dom.js";
 import { valueMark } from "./marks.js";
 import { sentAgain } from "./picture.js";
 
@@ -329,5 +329,5 @@ function begin(note) {
 function say(note, ok, text) {
   if (!note) return;
   note.className = `note ${ok === null ? "" : ok ? "good" : "bad"}`;
-  note.textContent = text;
+  note.replaceChildren(...(ok === false ? coded(text) : [text]));
 }

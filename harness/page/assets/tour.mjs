@@ -1,7 +1,7 @@
 // The tour beside the picture: the list of the chapters, the steps of a chapter with what was measured, and its challenge.
 // Everything that it shows comes from the server, so every browser shows the same step. A press names the turn that it answers.
 
-import { button, byId, cut, h } from "./dom.js";
+import { button, byId, coded, cut, h } from "./dom.js";
 
 const SOLVED = "✓ solved", MORE = ["check", "hint", "solution", "give up"];
 const ABOUT = { check: "have the judges rule", hint: "be told a little more", solution: "have it acted out", "give up": "end it" };
@@ -131,6 +131,5 @@ function factLines(facts) {
   return lines;
 }
 
-// A text with what stands between ` as code, and one as paragraphs.
-const coded = (text) => text.split("`").map((piece, number) => (number % 2 ? h("code", {}, piece) : piece));
+// A text as paragraphs.
 const paragraphs = (text, kind = "") => text.split("\n\n").map((part) => h("p", { class: kind }, coded(part)));

@@ -18,6 +18,9 @@ export const h = (name, attributes, ...children) => filled(document.createElemen
 export const s = (name, attributes, ...children) => filled(document.createElementNS(SVG, name), attributes, children);
 export const byId = (id) => document.getElementById(id);
 
+// Returns a text as nodes in which what stands between backticks is code.
+export const coded = (text) => text.split("`").map((piece, number) => (number % 2 ? h("code", {}, piece) : piece));
+
 export function button(text, act, attributes = {}) {
   return h("button", { type: "button", onclick: act, ...attributes }, text);
 }
