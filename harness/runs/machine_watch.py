@@ -64,7 +64,7 @@ class MachineWatch:
         return said
 
     def _look(self, now_ns: int) -> None:
-        watched = {(name, pid): times for name, pid in self._pids().items() if (times := _times_ns(pid)) is not None}
+        watched = {(name, pid): times for name, pid in self._pids().items() if (times := times_ns(pid)) is not None}
         busy_ns, own_ns = _busy_ns(), time.process_time_ns()
         waited: dict[str, int] = {}
         used_ns = own_ns - self._before.get(("", 0), (own_ns, 0))[0]
@@ -81,7 +81,7 @@ class MachineWatch:
         self._before = {**watched, ("", 0): (own_ns, 0)}
 
 
-def _times_ns(pid: int) -> tuple[int, int] | None:
+def times_ns(pid: int) -> tuple[int, int] | None:
     """Return how long a process has run, and how long it has waited for a processor; None if it is gone or cannot say."""
     try:
         ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()

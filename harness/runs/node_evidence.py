@@ -11,21 +11,38 @@ from harness.faults.catalogue import catalogue
 from harness.faults.disk_faults import WENT_ON
 from harness.records.node_failures import failures
 from harness.records.receipts import Receipt
+from harness.runs.machine_watch import times_ns
 from node.contract import NodeId
 from node.storage.disk import Contents, DiskError, inspect
 
 _LOOK_S: Final = 0.05
+#: How often a node is asked that other processes have kept from answering.
+_ASKED_MAX: Final = 5
 _STATUS_S: Final = 0.5
 
 
 def silent_nodes(cluster: Cluster, timeout_s: float) -> list[str]:
-    """Return a line for each node that is up and does not answer a status request within `timeout_s` seconds."""
-    statuses = cluster.status(timeout_s)
+    """Return a line for each node that is up and does not answer a status request within `timeout_s` seconds.
+
+    A node that waited for a processor most of that time is asked again, a few times.
+    """
+    silent = list(cluster.nodes)
+    for _ in range(_ASKED_MAX):
+        waited_ns = {node: _waited_ns(cluster, node) for node in silent}
+        statuses = cluster.status(timeout_s)
+        silent = [node for node in silent if node not in statuses and cluster.state(node) is ProcessState.UP]
+        if all(_waited_ns(cluster, node) - waited_ns[node] < timeout_s * 1e9 / 2 for node in silent):
+            break
     return [
-        f"{node} is up and does not answer a status request: is its algorithm in an endless loop?"
-        for node in cluster.nodes
-        if cluster.state(node) is ProcessState.UP and node not in statuses
+        f"{node} is up and does not answer a status request: is its algorithm in an endless loop?" for node in silent
     ]
+
+
+def _waited_ns(cluster: Cluster, node: NodeId) -> int:
+    """Return how long a node was ready to run and did not since its start, or 0 if it does not run."""
+    pid = cluster.process(node).pid
+    times = times_ns(pid) if pid is not None else None
+    return 0 if times is None else times[1]
 
 
 def replica_statuses(cluster: Cluster, timeout_s: float) -> dict[NodeId, dict[str, Any]]:
