@@ -364,17 +364,27 @@ class Disk:
             raise DiskFailed(f"{self.directory} was removed while the node ran: what it writes is lost, so it stops")
 
     def close(self) -> None:
-        """Copy the WAL into the main file and release the directory. Assignments that were not committed are lost."""
+        """Copy the WAL into the main file and release the directory. Assignments that were not committed are lost.
+
+        Raises:
+            DiskFailed: a write or a sync failed meanwhile. The disk stays as a crash would leave it.
+        """
         with suppress(apsw.Error, OSError):  # a disk that has failed stays as a crash would leave it
-            self._write_owner(WAL_FOLDED)
+            with self._db:  # one transaction, which a crash leaves whole or out
+                self._write_owner(WAL_FOLDED)
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
-        self._close_files()
+        try:
+            self._close_files()
+        except apsw.Error as error:
+            raise _disk_error(self.directory, error) from error
 
     def _close_files(self) -> None:
-        self._db.close()
-        for file in (self._open_folder, self._mark):
-            if file is not None:
-                file.close()
+        try:
+            self._db.close()
+        finally:
+            for file in (self._open_folder, self._mark):
+                if file is not None:
+                    file.close()
 
 
 class _VariableDisk(MutableMapping[str, Stored]):
