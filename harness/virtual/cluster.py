@@ -329,6 +329,7 @@ class VirtualCluster:
             judge.check_applied(node)
             node.crash()
         judge.check_node(node)
+        judge.check_copies(self.nodes)
         if node.up:
             judge.check_timers(node)
         for reply in outcome.replies:

@@ -14,7 +14,7 @@ A node that has lost its disk may report less than before. What nodes and client
 `harness.virtual.log_judge` checks the further properties of a replicated log.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -30,7 +30,7 @@ from node.quorum import NO_BALLOT, Ballot
 
 SAFETY: Final = (
     "agreement", "validity", "stability", "promise", "ballot", "contract",
-    *("incarnation", "leader", "state", "once", "order", "lock"),
+    *("incarnation", "leader", "state", "once", "order", "lock", "durability"),
 )  # fmt: skip
 #: The node of a ballot that is a number of its author's own: any node may begin it.
 UNOWNED: Final = ""
@@ -227,6 +227,9 @@ class VirtualJudge:
             self.violations.extend(violations_of_change(node, before, facts))
         if facts.decided is not None:
             self._record_decided(facts.decided, node)
+
+    def check_copies(self, nodes: Mapping[NodeId, VirtualNode]) -> None:
+        """Check that what was applied in this step is on disks enough. Only a log's judge does something here."""
 
     def forget_node(self, node: NodeId) -> None:
         """Record that a node has lost its disk, so that it may report less from now on."""

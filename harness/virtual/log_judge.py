@@ -10,6 +10,7 @@
 | once | no write takes effect twice, and no refused write takes effect |
 | order | the answers are linearizable: see below |
 | lock | each token of a lock is given to one owner, and tokens only rise |
+| durability | what is applied anywhere is on the disks of a majority of the voters: see `log_copies.py` |
 
 Theory of operation
 -------------------
@@ -23,12 +24,13 @@ A call begins for the judge when its frame first reaches a node, and ends when a
 times that the client sees, and the call can take effect only between them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
 from harness.checkers.leader_rules import ELECTION_SAFETY, LOG_MATCHING, LeaderLogs
 from harness.checkers.reference.log import NO_OP, Batch
 from harness.virtual.judge import Violation, VirtualJudge
+from harness.virtual.log_copies import FirstApplied, missing_copies
 from harness.virtual.log_events import SAME
 from harness.virtual.node import VirtualNode
 from harness.virtual.output import VirtualReply
@@ -120,6 +122,8 @@ class LogJudge(VirtualJudge):
         ] = {}  # the places of frames whose client has sent a frame without commands, too
         self._token_owners: dict[int, str] = {}
         self._deleted: dict[str, None] = {}  # the keys that a client has asked to delete
+        self._spoilt: dict[NodeId, None] = {}  # the nodes whose disk was lost or damaged, so that it owes no copy
+        self._first_applied: list[FirstApplied] = []  # what a node has applied in this step, and none before it
 
     @property
     def leaders(self) -> int:
@@ -200,8 +204,15 @@ class LogJudge(VirtualJudge):
                 if state != first:
                     self._find("state", f"after slot {replica.state.applied} {node.id} is in another state than {name}")
 
+    def check_copies(self, nodes: Mapping[NodeId, VirtualNode]) -> None:
+        for first in self._first_applied:
+            if (text := missing_copies(first, nodes, self._spoilt)) is not None:
+                self._find("durability", text)
+        self._first_applied.clear()
+
     def forget_node(self, node: NodeId) -> None:
         self._promised.pop(node, None)
+        self._spoilt[node] = None
 
     def _check_owner(self, ballot: Ballot, boot: _Boot, verb: str) -> None:
         """Check that no other boot of any node has used the ballot. `verb` is what this boot does under it."""
@@ -219,6 +230,9 @@ class LogJudge(VirtualJudge):
         for slot in range(max(checked.applied + 1, node.disk.log.first), state.applied + 1):
             record = node.disk.log.get(slot)
             if record is not None:
+                if slot not in self._chosen:
+                    voters = self.configuration.voters, state.configuration.voters
+                    self._first_applied.append(FirstApplied(node.id, record, *voters))
                 other, first = self._chosen.setdefault(slot, (node.id, record))
                 if first.batch != record.batch:
                     self._find("agreement", f"in slot {slot} {other} has applied one batch and {node.id} another")
