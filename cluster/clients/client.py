@@ -299,17 +299,13 @@ class Client:
             self._on_outcome(call)
 
 
-def check_call(variable: str, value: object = None) -> None:
-    """Check what a call would send.
-
-    Args:
-        variable: the variable's name.
-        value: the value to propose; None is not checked.
-
-    Raises:
-        BadValue: no variable can have this name, or the value cannot be sent.
-    """
+def check_call(variable: str) -> None:
+    """Check the name of a variable. Raises BadValue if no variable can have it."""
     if not isinstance(variable, str) or not NAME.fullmatch(variable):
         raise BadValue(f"{variable!r:.200} is no name: use 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
-    if value is not None:
-        encode_value(value)
+
+
+def check_proposal(variable: str, value: object) -> None:
+    """Check what a proposal would send. Raises BadValue if no variable can have this name, or the value cannot be sent."""
+    check_call(variable)
+    encode_value(value)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cluster.clients.client import TIMEOUT_S, Client, check_call
+from cluster.clients.client import TIMEOUT_S, Client, check_call, check_proposal
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from cluster.errors import WrongState
 from cluster.running import RunningCluster
@@ -58,7 +58,7 @@ def propose(root: Path, name: str, value: str, at: str | None, timeout_s: float,
     control, client = _client(root)
     with client:
         node = _one(control, at)
-        check_call(name, proposed)
+        check_proposal(name, proposed)
         recorded = SessionCall(control, "propose", name, proposed, timeout_s, node)
         outcome = client.wait(client.begin_propose(name, proposed, node, timeout_s))
         recorded.outcome(outcome)

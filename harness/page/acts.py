@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.clients.client import check_call
+from cluster.clients.client import check_call, check_proposal
 from cluster.clients.log_client import LogClient
 from cluster.clients.operation import Operation
 from cluster.clients.operations import kv_delete, kv_get, kv_put, lock_release, lock_try
@@ -154,7 +154,7 @@ class ClusterActs(ActTable):
 
     def _propose(self, name: str, value: str, at: str, timeout_s: float) -> str:
         proposed = parse_value(value)
-        check_call(name, proposed)
+        check_proposal(name, proposed)
         return self._call("propose", name, proposed, at, timeout_s)
 
     def _query(self, name: str, at: str, timeout_s: float) -> str:

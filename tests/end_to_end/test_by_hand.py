@@ -209,6 +209,11 @@ def test_bad_input_is_reported_and_changes_nothing(shared: Hand) -> None:
     hand.fails(254, "there is no node 'n9'", "inspect", "n9")
     hand.fails(254, "there is no command 'fly'", "fly")
     assert [row["pid"] for row in before.values()] == [row["pid"] for row in hand.rows().values()]
+    for history in hand.folder.glob(
+        ".consensus/runs/*/history.jsonl"
+    ):  # a call that was never sent would have no outcome
+        calls = map(json.loads, history.read_text().splitlines())
+        assert [call for call in calls if call["f"] == "propose" and call["key"] == "x"] == []
     assert hand.good("query", "x") == "undecided"
 
 

@@ -31,6 +31,7 @@ from tests.run_folders import HOSTILE
         ("propose", {"name": HOSTILE, "value": "blue", "at": "", "timeout_s": 1}, "is no name"),
         ("propose", {"name": "colour", "value": '{"broken', "at": "", "timeout_s": 1.0}, "begins like JSON"),
         ("propose", {"name": "colour", "value": "x" * 300_000, "at": "", "timeout_s": 1.0}, "the limit is 262,144"),
+        ("propose", {"name": "colour", "value": "null", "at": "", "timeout_s": 1.0}, "JSON's null"),
         ("get", {"key": "colour", "timeout_s": 0}, "the timeout is 0 seconds: give a number above 0"),
         ("get", {"key": "colour", "timeout_s": float("nan")}, "the timeout is nan seconds"),
         ("get", {"key": "colour", "timeout_s": float("inf")}, "the timeout is inf seconds"),
