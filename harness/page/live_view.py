@@ -54,6 +54,8 @@ _SUPERVISOR_S: Final = 5.0
 _STATUS_S: Final = 0.3
 #: How often to look for a supervisor if there is none, in seconds.
 _FIND_S: Final = 0.1
+#: How old the picture may be, in seconds, before the page says that it is.
+_OLD_S: Final = 2.0
 
 
 class Lookout(Protocol):
@@ -100,6 +102,7 @@ class LiveView:
         self.folder: Path | None = None
         self._closing, self._hurry, self._has_looked = threading.Event(), threading.Event(), threading.Event()
         self._lively_until = 0.0
+        self._asks_since: float | None = None  # since when a look has had no answer
         #: Whether the last look has left messages out. Then no single one can be followed by eye, and fewer looks suffice.
         self.is_flooded = False
         self._lock = threading.Lock()
@@ -162,8 +165,9 @@ class LiveView:
                 is_last = False
                 while not is_last:
                     is_last = self._closing.is_set()
-                    began = time.monotonic()
+                    began = self._asks_since = time.monotonic()
                     self._add(session.look())
+                    self._asks_since = None
                     is_followed = True
                     self._has_looked.set()
                     self._pause(time.monotonic() - began)
@@ -174,7 +178,17 @@ class LiveView:
                     self.on_ended(str(error))
             self._closing.wait(_FIND_S)
 
+    def say_if_old(self) -> None:
+        """Say that the picture is old if a look has had no answer for long. The next answer takes that back."""
+        since = self._asks_since
+        if since is not None and time.monotonic() - since > _OLD_S:
+            old_s = time.monotonic() - since
+            self.view.stand(
+                trouble=f"The picture is {old_s:.0f} s old: the cluster's supervisor has not answered since."
+            )
+
     def _nothing_runs(self, why: str) -> None:
+        self._asks_since = None
         with self._lock:
             self._processes = {
                 node: {**process, "state": "down", "how": "the cluster has ended", "pid": None, "address": None}
@@ -225,6 +239,7 @@ class LiveView:
         while not is_last:
             is_last = self._closing.is_set()
             began = time.monotonic()
+            self.say_if_old()
             with self._lock:
                 up = {
                     node: row["address"]

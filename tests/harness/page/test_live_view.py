@@ -1,8 +1,14 @@
 """What the live page says of the nodes, if a look at their processes and their statuses cross."""
 
+import threading
 import time
+from typing import Any
 
+import pytest
+
+from harness.page import live_view
 from harness.page.live_view import LiveView, Lookout
+from tests.waiting import WAIT_S, wait_until
 
 
 def never_found() -> Lookout:
@@ -37,3 +43,40 @@ def test_a_killed_node_keeps_what_is_on_its_disk_until_the_disk_goes() -> None:
     assert (answering["kept"], answering["vars"]["colour"]["role"]) == (False, "voter")
     (killed,) = live.take_processes(time.monotonic_ns(), [down], without_disk=["n1"])
     assert (killed["kept"], killed["vars"]) == (False, {})
+
+
+class Hanging:
+    """A supervisor that answers a look only once it is let go."""
+
+    pid = 1
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+
+    def ask(self, _verb: str, _timeout_s: float, /, **_arguments: Any) -> Any:
+        assert self.may_answer.wait(WAIT_S)
+        return {
+            "time": time.monotonic_ns(), "nodes": [], "faults": [], "folder": None, "lines": [], "left_out": 0, "next": 1,
+            "in_force": [], "held": [], "held_count": 0, "trouble": None,
+        }  # fmt: skip
+
+
+def test_a_picture_that_is_old_says_so_until_the_supervisor_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_view, "_OLD_S", 0.0)
+    supervisor = Hanging()
+    live = LiveView(lambda: supervisor, {"algorithm": "paxos", "nodes": ["n1"]})
+    starting = threading.Thread(target=live.start)
+    starting.start()
+
+    def trouble() -> Any:
+        return (live.view.standing(-1)[1] or {}).get("trouble")
+
+    try:
+        wait_until(lambda: trouble() is not None)
+        assert "s old: the cluster's supervisor has not answered since" in trouble()
+        supervisor.may_answer.set()
+        wait_until(lambda: trouble() is None)
+    finally:
+        supervisor.may_answer.set()
+        starting.join()
+        live.close()
