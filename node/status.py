@@ -65,18 +65,17 @@ def status_fields(instance: Algorithm) -> dict[str, object]:
     if status.leads:
         fields["leads"] = True
     fields["decided"] = status.decided
+    fields |= status.details
     if isinstance(instance, LogAlgorithm):
-        configuration = instance.state.configuration
+        state, configuration, progress = instance.state, instance.state.configuration, instance.progress()
         fields |= {
             "voters": configuration.voters,
             "learners": configuration.learners,
             "removed": configuration.removed,
             "hears": instance.hears(),
-        }
-    fields |= status.details
-    if isinstance(instance, LogAlgorithm):
-        progress = instance.progress()
-        fields |= {
+            "sessions": len(state.sessions),
+            "holds": {what: count for each in state.machines.values() for what, count in each.figures().items()},
+            "log time ms": state.time_ms,
             "commit": progress.commit,
             "applied": progress.applied,
             "chain": progress.chain,

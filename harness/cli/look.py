@@ -17,6 +17,7 @@ from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
 from harness.cli.convention import json_text, print_json, print_stderr, verb
 from harness.cli.plain_text import exact
 from harness.records.jsonable import to_jsonable
+from harness.records.statuses import is_of_log
 from harness.records.tail import FileTail
 
 _WATCH_INTERVAL_S = 0.5
@@ -70,7 +71,7 @@ def table_of_nodes(seen: dict[str, Any], columns: int) -> Any:
     from rich.text import Text  # noqa: PLC0415
 
     rows = seen["nodes"]
-    logs = [row["algorithm_status"] for row in rows if "applied" in row["algorithm_status"]]
+    logs = [row["algorithm_status"] for row in rows if is_of_log(row["algorithm_status"])]
     trouble = any(row["bad_frames"] for row in rows)
     are_ours = not any("address" in row for row in rows)
     titles = ["node", "pid", "state", "boots", *(["bad frames"] if trouble else []), *(["role"] if are_ours else [])]
@@ -123,7 +124,7 @@ def _state(row: dict[str, Any]) -> str:
 def _of_node_of_ours(row: dict[str, Any], *, is_log: bool) -> list[str]:
     """Return the cells of a row that a node of ours reports itself."""
     status = row["algorithm_status"]
-    role = status.get("role", "" if row["answers"] or row["state"] != "up" else "no answer")
+    role = str(status.get("role", "" if row["answers"] or row["state"] != "up" else "no answer"))
     return [role, *(_of_log(status) if is_log else _of_variable(row["variable"], status))]
 
 
@@ -134,7 +135,7 @@ def _of_variable(variable: str | None, status: dict[str, Any]) -> tuple[str, str
 
 def _of_log(status: dict[str, Any]) -> tuple[str, str]:
     """Return a row's last cells if the algorithm keeps a log: the ballot, and the last slot that is applied."""
-    if "applied" not in status:
+    if not is_of_log(status):
         return "", ""
     applied, commit = status["applied"], status["commit"]
     ballot = _ballot_or_vote(status).removeprefix("ballot ")
@@ -156,7 +157,7 @@ def _ballot_or_vote(status: dict[str, Any]) -> str:
     match status:
         case {"ballot": [round_, node]} if node:
             return f"ballot {round_}.{node}"
-        case {"votes": votes} if votes:
+        case {"votes": {**votes}} if votes:
             return f"vote {_shown(status.get('vote'))} (knows {len(votes)})"
     return ""
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from harness.records.jsonable import from_jsonable, shown
+from harness.records.statuses import is_of_log
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
 from harness.report.wording import TEXT_MAX, answer_text, call_text, fields_text, message_label, sides, what_is_broken
 
@@ -29,7 +30,8 @@ VALUE_MAX: Final = 60
 #: How many variables of a node an event shows.
 VARIABLES_MAX: Final = 8
 #: The fields of a status that people are shown, if they are there.
-_FACTS: Final = ("role", "leads", "commit", "applied", "waiting", "leader", "chain")
+_FACTS: Final = ("role", "leads", "waiting", "leader")
+_FACTS_OF_LOG: Final = ("commit", "applied", "chain")
 #: Those that are on a node's disk before it says them, so that they stay when it has ended.
 _ON_DISK: Final = ("ballot", "accepted", "decided", "vote")
 
@@ -171,8 +173,9 @@ def variable_facts(status: Mapping[str, Any]) -> dict[str, Any]:
         match status.get(field):
             case [int(round_), str(node)]:
                 facts[name] = [round_, node]
-    if "applied" in status:  # a log: `decided` has the values of variables that are set once
-        return {**facts, "holds": {str(what): count for what, count in dict(status.get("holds", {})).items() if count}}
+    if is_of_log(status):  # `decided` has the values of variables that are set once
+        facts |= {name: status[name] for name in _FACTS_OF_LOG}
+        return {**facts, "holds": {str(what): count for what, count in status["holds"].items() if count}}
     for name in ("decided", "vote"):
         if status.get(name) is not None:
             facts[name] = value_text(status[name])

@@ -371,25 +371,15 @@ class LogReplica(LogAlgorithm):
     def status(self) -> Status:
         once = self.state.machines.get("once")
         values = list(once.values.items())[-_STATUS_VALUES_MAX:] if isinstance(once, OnceMachine) else []
-        configuration = self.state.configuration
         return Status(
-            role=self.election.role if self.node.id in configuration.voters else "learner",
+            role=self.election.role if self.node.id in self.state.configuration.voters else "learner",
             ballot=self.promised,
             leads=self.leader is not None,
             waiting=len(self.clients.asked) + (len(self.leader.waiting) if self.leader is not None else 0),
             details={
                 "decided": dict(values),
                 "leader": self.election.leader,
-                "sessions": len(self.state.sessions),
                 "disk": self.node.doubt.name.lower().replace("_", " "),
-                "voters": configuration.voters,
-                "learners": configuration.learners,
-                "removed": configuration.removed,
-                "holds": {
-                    what: count for each in self.state.machines.values() for what, count in each.figures().items()
-                },
-                "log time ms": self.state.time_ms,
-                "hears": () if self.leader is None else self.leader.hears(),
                 "watches": 0 if self.leader is None else len(self.leader.watches),
             },
         )

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from harness.cli.look import table_of_nodes
+from harness.report.events import variable_facts
 from tests.end_to_end.hand import run_in_this_process
 
 LONG = "down: ended with status 70: the algorithm or the node failed, see its log"
@@ -51,6 +52,20 @@ def test_a_narrow_terminal_cuts_nothing(columns: int) -> None:
         assert "ballot 12.n1" in text
         assert 'decided "a value of some length"' in text
         assert "n2: killed by SIGKILL, boots 12" in text
+
+
+@pytest.mark.parametrize(
+    "details", [{"applied": 3, "commit": 4, "voters": 5, "holds": 6}, {"votes": 3, "role": 4, "ballot": 5, "chain": 6}]
+)
+def test_details_of_any_name_and_kind_are_shown(details: dict[str, Any]) -> None:
+    """What an algorithm of one's own reports beside the fields of `Status` is for people: tools must not rely on it."""
+    nodes = seen("down: killed by SIGKILL")
+    nodes["nodes"][0]["algorithm_status"] = {"decided": "blue", "waiting": 0, **details}
+    console = Console(width=80, file=io.StringIO())
+    console.print(table_of_nodes(nodes, 80))
+    assert isinstance(console.file, io.StringIO)
+    assert '"blue"' in console.file.getvalue()
+    assert variable_facts({"decided": "blue", **details})["decided"] == "'blue'"
 
 
 def test_a_short_state_stands_in_its_column() -> None:
