@@ -63,7 +63,7 @@ class LogEvidence:
 
     @cached_property
     def remembered_from(self) -> dict[NodeId, int]:
-        """By node whose last commit a fault damaged: the latest incarnation that said that its disk was in doubt.
+        """By node whose last commit a fault damaged: the latest incarnation that said that its disk was in doubt, or the last.
 
         The rules do not hold such a node to what it sent before. What others have accepted, they are still held to.
         """
@@ -72,6 +72,9 @@ class LogEvidence:
         for sent in (*doubtful, *self.sent["InDoubt"]):
             if sent.sender in self.run.lost_commits:
                 found[sent.sender] = max(sent.incarnation, found.get(sent.sender, 0))
+        for node in self.run.lost_commits - found.keys():  # no leader asks a node that was removed
+            if node in self.run.disks:
+                found[node] = self.run.disks[node].incarnation
         return found
 
     def batches(self) -> Iterator[SeenBatch]:

@@ -1,6 +1,7 @@
 """The checkers of replicated logs: each finds its violation in evidence that differs from a good run in one respect."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from harness.checkers.answers import answers
 from harness.checkers.chosen_log import ChosenLog
 from harness.checkers.durability import durability
-from harness.checkers.evidence import RunEvidence
+from harness.checkers.evidence import COMMIT_LOST, RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad, undetected
 from harness.checkers.linearizable import linearizable
@@ -346,6 +347,14 @@ def test_a_disk_that_forgot_is_found() -> None:
     bad(wire(*FINE, disks=disks), "n3 answered ballot 2 of n2, but its disk shows only a promise of ballot 1 of n1")
     disks = {"n3": disk("n3", (), commit=0, promised=(2, "n2"))}
     bad(wire(*FINE, disks=disks), "n3 accepted slot 1 under ballot 1 of n1, but its disk has nothing there")
+
+
+def test_a_disk_whose_last_commit_was_damaged_may_lack_it_also_if_nobody_asks_the_node_again() -> None:
+    damaged = [Receipt("damage-last-commit", 9, None, True, ("n3",), evidence={COMMIT_LOST: ["n3"]})]
+    booted_again = replace(disk("n3", (), commit=0, promised=(2, "n2")), incarnation=2)
+    assert wire(*FINE, disks={"n3": booted_again}, receipts=damaged).status is VerdictStatus.VALID
+    later = {**accepted("n3", TWO, 1), "incarnation": 2}
+    bad(wire(*FINE, later, disks={"n3": booted_again}, receipts=damaged), "its disk has nothing there")
 
 
 def test_there_is_a_violation_for_each_rule() -> None:
