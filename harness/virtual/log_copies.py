@@ -19,7 +19,7 @@ class FirstApplied(NamedTuple):
 
     Attributes:
         voters, voters_then: the voters as of what was applied before, and as of the last slot that this node has applied. One of
-            both had to choose the record.
+            both had to choose the record, unless two changes lie between them.
     """
 
     node: NodeId
@@ -38,6 +38,8 @@ def missing_copies(first: FirstApplied, nodes: Mapping[NodeId, VirtualNode], spo
     """
     slot, batch = first.record.slot, first.record.batch
     holders = [name for name, node in nodes.items() if name in spoilt or _holds(node, slot, batch)]
+    if first.voters and len(set(first.voters).symmetric_difference(first.voters_then)) > 1:
+        return None
     for voters in (first.voters, first.voters_then):
         if voters and len(set(voters).intersection(holders)) >= majority(len(voters)):
             return None

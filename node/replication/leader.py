@@ -134,11 +134,26 @@ class LogLeadership(ABC):
                 if frames and (is_change or frame[3] == CLUSTER):
                     break
                 self.waiting.popleft()
-                frames.append(frame)
+                frames.append(self._without_effect(frame) if is_change and not self._takes_effect(frame) else frame)
                 waiters.append(waiter)
                 size += len(frame[4])
             self.waiting_bytes -= size
             self.propose(self.next_slot, pack_unchecked((self.time_ms, frames)), waiters, is_change)
+
+    def _takes_effect(self, change: Frame) -> bool:
+        """Return whether a change that is proposed now will be admitted. Every slot before it is applied."""
+        session, sequence, done, *_ = change
+        return session == 0 or self.state.sessions.admits(session, sequence, done, self.time_ms)
+
+    @staticmethod
+    def _without_effect(change: Frame) -> Frame:
+        """Return a frame that is answered as a change whose session does not admit it, and that changes nothing.
+
+        Raft counts by a change as soon as it is in the log. By one that changes nothing when it is applied, some nodes would
+        count for a while that the others never count by, and their majorities might have no node in common.
+        """
+        session, sequence, done, machine, _ = change
+        return session, sequence, done, machine, pack_unchecked([])
 
     def full(self, size: int) -> bool:
         """Return whether there is no room for one more waiting frame of `size` bytes."""

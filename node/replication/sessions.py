@@ -142,6 +142,14 @@ class Sessions:
             return "window_full"
         return session
 
+    def admits(self, number: int, sequence: int, done: int, time_ms: int) -> bool:
+        """Return whether `admit` would return a session, if `expire` is called before, both at the log's time `time_ms`."""
+        session = self._sessions.get(number)
+        if session is None or session.used_ms + self._idle_ms <= time_ms or sequence in session.answers:
+            return False
+        done = done if session.done < done <= sequence else session.done
+        return session.done <= sequence < done + self._window
+
     @staticmethod
     def store_answer(session: ClientSession, sequence: int, answer: bytes) -> None:
         """Record that the frame `sequence` has taken effect, and the payload of its answer."""
