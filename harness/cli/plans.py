@@ -146,7 +146,7 @@ def test(
     \b
     Workloads:
       register      propose and query on variables that are set once
-      mixed         everything below at once, on a replicated log (multipaxos)
+      mixed         everything below at once, on a replicated log (multipaxos, raft)
       kv            put, get, delete, cas on its keys; ranges and versions
       cas-register  write, read, cas on its registers
       reads         reads of one hot key that overlap
