@@ -22,12 +22,12 @@ def figure8(root: Path, /, *, algorithm: str | None, as_json: bool) -> int:
 
     Exit code: 1 if a promise is broken, else 0.
     """
-    from harness.cli.virtual import find_algorithm  # noqa: PLC0415 - see harness.cli.verbs
+    from harness.cli.searched import find_algorithm  # noqa: PLC0415 - see harness.cli.verbs
     from harness.mutants.figure_8 import UNBROKEN, act_out  # noqa: PLC0415
 
     del root
     algorithm = algorithm or UNBROKEN
-    told = act_out(find_algorithm(algorithm, (), ()).algorithm)
+    told = act_out(find_algorithm(algorithm, ()).algorithm)
     violations = told.cluster.violations
     if as_json:
         print_json(

@@ -48,10 +48,10 @@ def find_twin(root: Path, name: str | None, nodes: int | None, *, virtual: bool)
         return WantedTwin(load_algorithm(schedule.algorithm), schedule.nodes, schedule.fault_model, schedule)
     if not virtual and (name is None or not _is_mutant(name)):
         return None
-    from harness.cli.virtual import find_algorithm  # noqa: PLC0415 - for twins alone
+    from harness.cli.searched import find_algorithm  # noqa: PLC0415 - for twins alone
 
     name = name or "paxos"
-    found = find_algorithm(name, (), ())
+    found = find_algorithm(name, ())
     return WantedTwin(found.algorithm, nodes or _NODES, found.fault_model, has_story=_is_mutant(name))
 
 

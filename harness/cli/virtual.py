@@ -9,13 +9,12 @@ import click
 from harness.cli.convention import ProgressTimer, print_json, print_stderr, shown_path, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
 from harness.cli.plans import NameList
+from harness.cli.searched import find_algorithm, kinds_that_count
 from harness.cli.signals import exit_code_after, noted_signals
 from node.wording import count
 
 if TYPE_CHECKING:
     from harness.replay.schedule import Schedule
-    from harness.virtual.fault_model import FaultModel
-    from node.contract import Algorithm
 
 _fault_model_option = click.option(
     "--odd",
@@ -30,6 +29,9 @@ _look_for_option = click.option(
     type=NameList(),
     default=(),
     help="Only violations of these kinds, such as agreement,validity, and breaks of the contract.  [default: all]",
+)
+_ignore_option = click.option(
+    "--ignore", type=NameList(), default=(), help="No violations of these kinds, such as fault-tolerance."
 )
 
 _workers_option = click.option(
@@ -67,6 +69,7 @@ _SEEDS_MAX: Final = 10**9
     "--calls-at", type=NameList(), default=(), help="The nodes that clients call, such as n1,n3.  [default: n1,n2,...]"
 )
 @_look_for_option
+@_ignore_option
 @click.option(
     "--symmetry",
     is_flag=True,
@@ -94,6 +97,7 @@ def explore(
     memory_gb: float,
     fault_model: tuple[str, ...],
     look_for: tuple[str, ...],
+    ignore: tuple[str, ...],
     as_json: bool,
     **bounds: Any,
 ) -> int:
@@ -103,28 +107,35 @@ def explore(
     if it has tried every schedule within the bounds, which it prints, too. ALGORITHM may also be a mutant's name (see `consensus
     mutants --list`). A schedule that breaks a promise is kept, and `consensus replay` runs it on real processes, unless several
     inputs share a turn in it, or a node crashes in the middle of one.
+
+    Kinds of violations: agreement, validity, stability, promise, ballot, contract, incarnation, leader, state, once, order, lock,
+    durability, timer, client, fault-tolerance.
+
+    Exit code: 0 if every schedule was tried and none breaks a promise, 1 if one does, 2 if the search was cut short or has
+    shown nothing.
     """
     from cluster.errors import NoSuchNode  # noqa: PLC0415 - see harness.cli.verbs
     from cluster.spec import node_names  # noqa: PLC0415
     from harness.replay.schedule import Schedule  # noqa: PLC0415
     from harness.virtual.bounds import Bounds  # noqa: PLC0415
     from harness.virtual.explorer import NoSuchBound, can_divide, run_explore, unbounded_numbers  # noqa: PLC0415
-    from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.search import Budget  # noqa: PLC0415
 
     workers = workers or len(os.sched_getaffinity(0))
-    cls, model = find_algorithm(algorithm, fault_model, look_for)
+    cls, model = find_algorithm(algorithm, fault_model)
+    kinds = kinds_that_count(look_for, ignore)
     if bounds["proposals"] is None:
         bounds["proposals"] = 0 if cls.keeps_log else Bounds().proposals
     if not bounds["proposals"] and not cls.keeps_log:
         raise NoSuchBound("without a proposal nothing is decided: give at least --proposals 1")
     if unknown := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
         raise NoSuchNode(f"there is no node {', '.join(sorted(unknown))} among {count(bounds['nodes'], 'node')}")
-    wanted = Bounds(fault_model=model, look_for=look_for or EVERYTHING, **bounds)
+    wanted = Bounds(fault_model=model, look_for=kinds, **bounds)
     if not as_json:
         limits = f"at most {seconds:g} s and {memory_gb:g} GB"
-        cores = _cores(workers if can_divide(cls, wanted) else 1)
-        print_stderr(f"exploring {algorithm} on {cores}; {limits}")
+        divides = can_divide(cls, wanted)
+        alone = "" if divides or workers == 1 else ": a log, and with --symmetry, is explored by one process"
+        print_stderr(f"exploring {algorithm} on {_cores(workers if divides else 1)}{alone}; {limits}")
     if (warning := unbounded_numbers(cls, wanted)) is not None:
         print_stderr(f"consensus: {warning}")
     progress_timer = ProgressTimer()
@@ -173,6 +184,7 @@ def explore(
 )
 @_fault_model_option
 @_look_for_option
+@_ignore_option
 @click.pass_obj
 def simulate(
     root: Path,
@@ -188,6 +200,7 @@ def simulate(
     rivals: int,
     fault_model: tuple[str, ...],
     look_for: tuple[str, ...],
+    ignore: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Run ALGORITHM in virtual time, once for each seed: a phase of faults, then a phase in which every call must be answered.
@@ -195,15 +208,20 @@ def simulate(
     A seed that breaks a promise does so each time. Its schedule is reduced to the fewest steps that still break the promise, and
     is kept. `consensus replay` runs it on real processes, unless the algorithm keeps a log, or several inputs share a turn, or a
     node crashes in the middle of one. ALGORITHM may also be a mutant's name.
+
+    Kinds of violations: agreement, validity, stability, promise, ballot, contract, incarnation, leader, state, once, order, lock,
+    durability, timer, client, fault-tolerance.
+
+    Exit code: 0 if every seed was run and none breaks a promise, 1 if one does, 2 if seeds are missing or have shown nothing.
     """
     from harness.replay.schedule import Schedule  # noqa: PLC0415 - see harness.cli.verbs
-    from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415
     from harness.virtual.simulator import SHRINK_S, SeedTally, run_simulate  # noqa: PLC0415
     from node.contract import BadInput  # noqa: PLC0415
 
     workers = workers or len(os.sched_getaffinity(0))
-    cls, model = find_algorithm(algorithm, fault_model, look_for)
+    cls, model = find_algorithm(algorithm, fault_model)
+    kinds = kinds_that_count(look_for, ignore)
     if rivals and cls.keeps_log:
         raise BadInput("--rivals is for algorithms of one variable: in each run of a log, clients make calls enough")
     until_time = seeds is None and seconds is not None
@@ -212,7 +230,7 @@ def simulate(
         how_long = f"{seconds:g} s" if until_time else count(asked, "seed")
         print_stderr(f"simulating {algorithm} for {how_long} on {_cores(workers)}")
     settings = SimulationSettings(
-        nodes=nodes, values=values, rivals=rivals, fault_model=model, look_for=look_for or EVERYTHING
+        nodes=nodes, values=values, rivals=rivals, fault_model=model, look_for=kinds
     )
     progress_timer = ProgressTimer()
 
@@ -247,51 +265,6 @@ def simulate(
 
 def _cores(workers: int) -> str:
     return count(min(workers, len(os.sched_getaffinity(0))), "core")
-
-
-class FoundAlgorithm(NamedTuple):
-    """An algorithm, and how its nodes and disks differ from real ones."""
-
-    algorithm: "type[Algorithm]"
-    fault_model: "FaultModel"
-
-
-def find_algorithm(name: str, fault_model: tuple[str, ...], look_for: tuple[str, ...]) -> FoundAlgorithm:
-    """Find an algorithm by its own name or a mutant's.
-
-    Args:
-        name: the name.
-        fault_model: the fields of the fault model that are on, with hyphens.
-        look_for: the kinds of violations to look for, to be checked.
-
-    Raises:
-        BadInput: there is no such algorithm or kind, or the mutant breaks a process.
-    """
-    from harness.mutants.catalogue import MUTANTS  # noqa: PLC0415
-    from harness.virtual.fault_model import FaultModel  # noqa: PLC0415
-    from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
-    from node.algorithms import BUILT_IN, UnknownAlgorithm, load_algorithm  # noqa: PLC0415
-    from node.contract import BadInput  # noqa: PLC0415
-    from node.wording import nearest  # noqa: PLC0415
-
-    mutant = next((mutant for mutant in MUTANTS if mutant.name == name), None)
-    if mutant is None and ":" not in name and name not in BUILT_IN:
-        hint = nearest(
-            name,
-            [*BUILT_IN, *(mutant.name for mutant in MUTANTS)],
-            f"there are {', '.join(BUILT_IN)}, and the mutants of `consensus mutants --list`",
-        )
-        raise UnknownAlgorithm(
-            f"no algorithm or mutant is called {name!r}: {hint} (one of your own is module:Class or path.py:Class)"
-        )
-    if mutant is not None and mutant.broken_node == "a-wiped-disk-votes":
-        fault_model = (*fault_model, "empty-disks-vote")
-    elif mutant is not None and mutant.broken_node is not None:
-        raise BadInput(f"{name} breaks a process, not an algorithm, so it cannot be tested without processes")
-    if unknown := set(look_for) - set(EVERYTHING):
-        raise BadInput(f"there is no kind of violation {', '.join(sorted(unknown))}: there are {', '.join(EVERYTHING)}")
-    model = FaultModel(**{each.replace("-", "_"): True for each in fault_model})
-    return FoundAlgorithm(load_algorithm(mutant.algorithm if mutant else name), model)
 
 
 class _Kept(NamedTuple):
