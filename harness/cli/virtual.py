@@ -229,9 +229,7 @@ def simulate(
     if not as_json:
         how_long = f"{seconds:g} s" if until_time else count(asked, "seed")
         print_stderr(f"simulating {algorithm} for {how_long} on {_cores(workers)}")
-    settings = SimulationSettings(
-        nodes=nodes, values=values, rivals=rivals, fault_model=model, look_for=kinds
-    )
+    settings = SimulationSettings(nodes=nodes, values=values, rivals=rivals, fault_model=model, look_for=kinds)
     progress_timer = ProgressTimer()
 
     def progress(tally: SeedTally) -> None:

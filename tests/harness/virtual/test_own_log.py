@@ -68,6 +68,7 @@ def test_the_guide_shows_it_as_it_is() -> None:
     source = Path("tests/fixed_leader_log.py").read_text()
     shown = [block for block in blocks(Path("docs/guides/log.md")) if block.language == "python"]
     assert [block.text for block in shown if block.text.rstrip("\n") not in source] == []
+    assert [block.text for block in shown if block.attributes.get("title") == "fixed_leader_log.py"] == [source]
 
 
 def test_it_is_found_by_its_file() -> None:
