@@ -165,12 +165,14 @@ class NodeProcess:
 
     def _end_of_boot(self) -> str:
         """End a process that has not become ready. Returns how it has ended: by itself, if it did so within a moment."""
-        assert self._popen is not None
+        popen = self._popen
+        if popen is None:
+            return self.ended  # another thread has looked meanwhile, and noted it
         try:
-            status = self._popen.wait(_ENDING_S)
+            status = popen.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
+            popen.kill()
+            popen.wait()
             status = 0
         return _how_it_ended(status) if status < 0 else "could not start, see its log"
 

@@ -41,8 +41,10 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
                 operation.outcome == "fail" or error == GIVEN_UP or not invoke.process.startswith(API)
             ):
                 continue
-            # A call that its client could not send in time has waited for an answer as one that was sent.
-            waited = operation.outcome != "fail" or error.startswith("not_sent:")
+            # A call that its client could not send in time has waited for an answer as one that was sent. So has one that is
+            # refused too late: its lease may have ended meanwhile.
+            is_late = took_s is not None and took_s > within_s
+            waited = operation.outcome != "fail" or error.startswith("not_sent:") or is_late
             if waited and run.allowance_s(invoke.time, invoke.time + int(within_s * 1e9)) > within_s * _SPARE:
                 stalled += 1
                 continue

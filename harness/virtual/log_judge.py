@@ -226,11 +226,11 @@ class LogJudge(VirtualJudge):
             )
 
     def _check_slots(self, node: VirtualNode, replica: LogAlgorithm, checked: _Checked) -> None:
-        state = replica.state
+        state, before = replica.state, max(self._chains, default=0)  # up to which slot some node has applied the log
         for slot in range(max(checked.applied + 1, node.disk.log.first), state.applied + 1):
             record = node.disk.log.get(slot)
             if record is not None:
-                if slot not in self._chosen:
+                if slot > before:
                     voters = self.configuration.voters, state.configuration.voters
                     self._first_applied.append(FirstApplied(node.id, record, *voters))
                 other, first = self._chosen.setdefault(slot, (node.id, record))
@@ -241,7 +241,7 @@ class LogJudge(VirtualJudge):
         if replica.snapshot_slot != checked.snapshot:
             checked.snapshot = replica.snapshot_slot
             self._check_snapshot(node, replica)
-        if state.applied > max(self._chains, default=0):
+        if state.applied > before:
             self.configuration = state.configuration
         checked.applied = state.applied
         other, chain = self._chains.setdefault(state.applied, (node.id, state.chain))

@@ -12,11 +12,13 @@ from node.algorithms.multipaxos import MultiPaxos
 S = 1_000_000_000
 
 
-def run(timeout_s: float | None, error: str = "refused: no reply in time", *stalls: Stall) -> RunEvidence:
+def run(
+    timeout_s: float | None, error: str = "refused: no reply in time", *stalls: Stall, took_s: float = 5.0
+) -> RunEvidence:
     history = History(
         [
             Event(0, S, "c1.1", "invoke", "get", "x", timeout_s=timeout_s),
-            Event(1, 6 * S, "c1.1", "fail", "get", "x", error=error),
+            Event(1, S + int(took_s * S), "c1.1", "fail", "get", "x", error=error),
         ]
     )
     return RunEvidence(("n1", "n2", "n3"), MultiPaxos, history=history, stalls=stalls)
@@ -43,6 +45,13 @@ def test_a_stall_excuses_a_call_that_could_not_be_sent_and_no_other_refusal(erro
     stall = Stall(2 * S, 2 * S + S // 4)
     assert liveness(run(5.0, error, stall), 0, 5.0).status is status
     assert liveness(run(5.0, error), 0, 5.0).status is VerdictStatus.INVALID
+
+
+def test_a_stall_excuses_a_refusal_that_comes_too_late() -> None:
+    lapsed, stall = "not_member: its lease has ended", Stall(2 * S, 2 * S + S // 4)
+    assert liveness(run(5.0, lapsed, stall, took_s=5.1), 0, 5.0).status is VerdictStatus.UNKNOWN
+    assert liveness(run(5.0, lapsed, took_s=4.9), 0, 5.0).status is VerdictStatus.VALID  # it is an answer
+    assert liveness(run(5.0, lapsed, took_s=5.1), 0, 5.0).status is VerdictStatus.INVALID
 
 
 def test_a_call_whose_client_has_failed_is_blamed_on_neither_the_system_nor_the_machine() -> None:
