@@ -25,6 +25,7 @@ from cluster.errors import ConsensusError
 from harness.page.event_log import EventLog
 from harness.page.view import PageView
 from harness.records.jsonable import from_jsonable
+from harness.records.links import DELIVERED, KEPT
 from harness.records.run_files import RunFiles
 from harness.records.tail import FileTail
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
@@ -45,6 +46,8 @@ MESSAGES_PER_S: Final = 500
 BURST_MAX: Final = 1_500
 #: Looks leave the processors to the cluster: the pause after a look is so many times as long as the look was.
 _REST: Final = 4
+#: How many messages that wait in the proxy are remembered.
+_WAITS_MAX: Final = 10_000
 #: How nice the threads that look are (nice(2)): the nodes come first if the processors do not suffice for both.
 _NICE: Final = 5
 #: The faults after which a node's disk does not hold what the node has said.
@@ -98,6 +101,7 @@ class LiveView:
         algorithm = _not_ours() if self._is_foreign else load_algorithm(about.get("original", about["algorithm"]))
         self.predicates = Predicates(algorithm, len(about["nodes"]))
         self.view.about["predicates"] = [] if self._is_foreign else self.predicates.names
+        self.view.about["of_messages"] = self.predicates.of_messages
         #: The run folder of the session by hand; None before its first call or fault.
         self.folder: Path | None = None
         self._closing, self._hurry, self._has_looked = threading.Event(), threading.Event(), threading.Event()
@@ -290,6 +294,7 @@ class _Session:
         self._history: FileTail | None = None
         self._lines = 0
         self._calls: dict[int, DrawnCall] = {}
+        self._waits: dict[int, DrawnMessage] = {}  # by number: messages that were not delivered as they arrived
         self._open: dict[str, int] = {}
         self._faults: dict[str, Event] = {}
         self._where = f"{control.pid}/"
@@ -330,6 +335,11 @@ class _Session:
     def _message(self, line: dict[str, Any]) -> Event:
         time_us = self._live.us(line["time"])
         if "of" in line:
+            waited = self._waits.get(line["of"])
+            if waited is not None and line["fate"] in DELIVERED:
+                self._delivered(waited)
+            if waited is not None and line["fate"] != "duplicated":
+                del self._waits[line["of"]]
             return fate_event(time_us, f"{self._where}{line['of']}", line["fate"])
         message = DrawnMessage(
             line["index"],
@@ -344,7 +354,14 @@ class _Session:
             line["rule"],
         )
         self._live.predicates.message(time_us, message.sender, message.type, message.variable, message.fields)
+        if message.fate in DELIVERED:
+            self._delivered(message)
+        elif message.fate in KEPT and len(self._waits) < _WAITS_MAX:
+            self._waits[message.index] = message
         return {**message_event(message), "i": f"{self._where}{message.index}"}
+
+    def _delivered(self, message: DrawnMessage) -> None:
+        self._live.predicates.delivered(message.receiver, message.type, message.variable, message.fields)
 
     def _new_faults(self, receipts: list[dict[str, Any]], nodes: list[str]) -> list[Event]:
         """Return an event for each fault that has changed. One that is neither open nor ended did nothing, and was taken back."""

@@ -4,8 +4,9 @@ They are few and simple, for people who look. The judges of `harness/checkers` d
 
 Agreement is the article's coherence, and "a decision stays" is its no decoherence. Clients' answers count for both.
 
-`ABOUT` says what each promises. "A promise never goes back" is watched in the statuses of nodes; of a record, the judge itself
-says which message broke it (`recorded_events.py`).
+`ABOUT` says what each promises. "A promise never goes back" is watched in the statuses of nodes and, in Paxos, in their messages;
+of a record, the judge itself says which message broke it (`recorded_events.py`). An acceptance that crosses no wire, such as a
+proposer's own, may be seen in no status either, if its node dies. So what a node announces as decided counts as chosen.
 """
 
 import re
@@ -28,11 +29,13 @@ TOKENS: Final = "tokens rise"
 ABOUT: Final[Mapping[str, str]] = {
     AGREEMENT: "no two nodes, and no two answers to clients, show different decided values (the article's coherence)",
     STAYS: "a call that begins after a decision was answered gets no other value (the article's no decoherence)",
-    CHOSEN: "no two values of one variable have been accepted, or voted for, by majorities",
+    CHOSEN: "no two values of one variable have been accepted, or voted for, by majorities, or announced as decided by nodes",
     PROMISES: "no node promises or accepts below a ballot that it has promised",
     REPLICAS: "two replicas that have applied the same number of slots have the same log",
     TOKENS: "a lock is given with a token above the last one",
 }
+#: The requests that an acceptor answers under a ballot, each with its answer.
+_ANSWERS: Final[Mapping[str, str]] = {"Prepare": "Promise", "Accept": "Accepted"}
 #: How many values, ballots or positions of one kind are remembered.
 _REMEMBERED_MAX: Final = 50_000
 #: How a status shows a value that is too large for it.
@@ -58,6 +61,8 @@ class Predicates:
             *([CHOSEN] if chooses_by_majority(algorithm) and not keeps_log else []),
             *([PROMISES] if keeps_log or keeps_promises(algorithm) else []),
         ]
+        #: Those that cannot be known if some messages were not seen.
+        self.of_messages = [name for name in (CHOSEN, PROMISES) if name in self.names and not keeps_log]
         self.broken: list[Event] = []
         self._found: set[str] = set()
         self._decided: dict[str, tuple[str, str]] = {}  # by variable: the value, and who showed it
@@ -65,6 +70,10 @@ class Predicates:
         self._ballots: dict[tuple[str, str], list[Any]] = {}
         self._votes: dict[str, dict[Any, set[str]]] = {}  # by variable and ballot or value: who has accepted
         self._proposed: dict[str, dict[Any, str]] = {}  # by variable and ballot: the value
+        self._promised: dict[str, dict[str, Any]] = {}  # by variable and acceptor: the highest ballot of its messages
+        self._floors: dict[
+            str, dict[Any, Any]
+        ] = {}  # by variable, and acceptor, answer and ballot: what it had promised
         self._chosen: dict[str, tuple[str, str]] = {}
         self._chains: dict[int, tuple[str, str]] = {}
         self._tokens: dict[str, int] = {}
@@ -92,8 +101,13 @@ class Predicates:
 
     def message(self, t: int, sender: str, type_: str, variable: str | None, fields: Mapping[str, Any]) -> None:
         """Take in a message that `sender` has sent."""
+        if variable is None or CHOSEN not in self.names:
+            return
+        match type_, fields:
+            case "Promise" | "Accepted", {"ballot": [int(round_), str(node)]} if PROMISES in self.names:
+                self._promises(t, sender, type_, variable, (round_, node))
         value = fields.get("value")
-        if variable is None or CHOSEN not in self.names or (isinstance(value, dict) and set(value) == {"bytes"}):
+        if isinstance(value, dict) and set(value) == {"bytes"}:
             return  # a value that was cut short could be taken for another one
         match type_, fields:
             case "Accept", {"ballot": [round_, node], "value": value}:
@@ -102,6 +116,20 @@ class Predicates:
                 self._accepts(t, variable, (round_, node), sender)
             case "Vote", {"value": value}:
                 self._accepts(t, variable, value_text(from_jsonable(value)), sender)
+            case "Decided", {"value": value}:
+                self._chooses(t, variable, value_text(from_jsonable(value)), f"announced as decided by {sender}")
+
+    def delivered(self, receiver: str, type_: str, variable: str | None, fields: Mapping[str, Any]) -> None:
+        """Take in that a message has left for its receiver.
+
+        All that the receiver had sent until then, it had sent before it received this. So an answer to this under a lower ballot
+        than it had promised by then breaks that promise, in whatever order its own messages arrive.
+        """
+        match fields:
+            case {"ballot": [int(round_), str(node)]} if variable is not None and type_ in _ANSWERS:
+                had = self._promised.get(variable, {}).get(receiver)
+                floors = self._remember(self._floors, variable)
+                floors.setdefault((receiver, _ANSWERS[type_], (round_, node)), had)
 
     def answer(self, began: int, t: int, f: str, key: str, value: Any, node: str | None) -> None:
         """Take in a client's answer."""
@@ -132,6 +160,15 @@ class Predicates:
         if ballot < before:
             self._break(t, PROMISES, f"{node} has promised ballot {_text(before)}, and now reports {_text(ballot)}")
 
+    def _promises(self, t: int, node: str, type_: str, variable: str, ballot: tuple[int, str]) -> None:
+        had = self._floors.get(variable, {}).get((node, type_, ballot))
+        if had is not None and ballot < had:
+            self._break(
+                t, PROMISES, f"{node} has promised ballot {_text(had)}, and then sent {type_} of ballot {_text(ballot)}"
+            )
+        promised = self._remember(self._promised, variable)
+        promised[node] = max(promised.get(node, ballot), ballot)
+
     def _accepts(self, t: int, variable: str, what: Any, node: str) -> None:
         voters = self._remember(self._votes, variable).setdefault(what, set())
         voters.add(node)
@@ -141,11 +178,12 @@ class Predicates:
         if value is None:
             return
         how = "by votes" if isinstance(what, str) else f"under ballot {_text(what)}"
-        first, by = self._chosen.setdefault(variable, (value, how))
+        self._chooses(t, variable, value, f"chosen {how} by {', '.join(sorted(voters))}")
+
+    def _chooses(self, t: int, variable: str, value: str, how: str) -> None:
+        first, before = self._chosen.setdefault(variable, (value, how))
         if first != value:
-            self._break(
-                t, CHOSEN, f"{variable}: {first} was chosen {by}, and {value} {how}, by {', '.join(sorted(voters))}"
-            )
+            self._break(t, CHOSEN, f"{variable}: {first} was {before}, and {value} was {how}")
 
     def _applied(self, t: int, node: str, slot: int, chain: str) -> None:
         if len(self._chains) > _REMEMBERED_MAX:

@@ -246,6 +246,38 @@ def test_a_call_breaks_fault_tolerance_by_the_time_since_messages_were_let_go(br
         assert seen.page.evaluate(TOLERANCE, 20)[0] == "kept"
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "says"), [("invalid", "broken", "✗"), ("valid", "kept", "✓"), ("unknown", "nothing", "\u2013")]
+)
+def test_the_header_shows_the_verdict_of_the_judges_where_there_is_one(
+    browser: Browser, tmp_path: Path, status: str, kind: str, says: str
+) -> None:
+    view = recorded_view(split_brain(tmp_path / "run"))
+    view.about["verdicts"] = {"fault tolerance": {"status": status, "evidence": "what they found"}}
+    server = PageServer(view, None)
+    server.start()
+    with closing(server), opened(browser, server.url) as seen:
+        mark = seen.page.locator(f"#tolerance.predicate-of-{kind}")
+        word = "not shown" if status == "unknown" else kind
+        expect(mark).to_have_text(f"{says} fault tolerance: {word}, say the judges; 2 of 3 up")
+        expect(mark).to_have_attribute("title", "the judges about the whole run: what they found")
+
+
+def test_a_promise_that_follows_from_messages_is_not_green_if_some_were_not_seen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    view = recorded_view(split_brain(tmp_path / "run"))
+    view.about |= {"live": True, "predicates": ["agreement", "one value chosen"], "of_messages": ["one value chosen"]}
+    server = PageServer(view, None)
+    server.start()
+    with closing(server), opened(browser, server.url) as seen:
+        chosen = seen.page.locator("[data-predicate='one value chosen']")
+        expect(chosen).to_have_text("✓ one value chosen")
+        view.log.add([{"k": "thinned", "t": 1, "count": 7}])
+        expect(chosen).to_have_text("\u2013 one value chosen")
+        expect(chosen).to_have_class("predicate unseen")
+
+
 #: n2 knows red, and answers blue: what it says at a time in ms, by the answers that it has given.
 TOLD = """async ([calls, ms]) => {
   const { Store } = await import("./store.js");

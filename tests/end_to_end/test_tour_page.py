@@ -21,7 +21,7 @@ from harness.tour.stage import Stage
 from harness.tour.story import GoalRuling, Measured, TourChapter
 from tests.end_to_end.chromium import NEEDS_CHROMIUM
 from tests.end_to_end.test_live_page import COMMAND, Opened, cut_off_with_the_mouse, opened
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, wait_until
 
 pytestmark = [
     NEEDS_CHROMIUM,
@@ -128,10 +128,38 @@ def test_a_link_goes_through_the_steps_before_its_own(browser: Browser, tmp_path
         go_on(seen, "2 of 4", "act")  # n1 dies, and the others leave calls without an answer
         expect(seen.page.locator("#tour > .measured")).to_contain_text("Two of three nodes are up")
         expect(seen.page.locator("#tolerance.predicate-of-broken")).to_contain_text("2 of 3 up, and no answer to")
+        go_on(seen, "2 of 4", "next")
+        go_on(seen, "3 of 4", "act")  # the header says of the ended cluster what its judges say
+        judged = seen.page.locator(
+            "#tolerance.predicate-of-broken", has_text="fault tolerance: broken, say the judges; "
+        )
+        expect(judged).to_be_visible()
         seen.page.goto(f"{url}&step=1")  # a link opens its chapter, also while one is told
         expect(seen.page.locator("#tour-step")).to_have_text("1 of 4")
         seen.page.click("#tour-chapters")  # the chapter, and its cluster, end
         expect(seen.page.locator("#chapters button")).to_have_count(len(CHAPTERS))
+
+
+def test_the_header_shows_broken_what_the_broken_variants_of_paxos_break(tmp_path: Path) -> None:
+    with closing(TourPage(lambda name: tmp_path / name)) as tour_page:
+
+        def state() -> dict[str, Any]:
+            return dict(tour_page.view.standing(-1)[1]["tour"])
+
+        def wait_for(step: int, waits: str) -> dict[str, Any]:
+            wait_until(lambda: len(state().get("screens", ())) == step and state()["waits"] == waits)
+            return state()
+
+        tour_page.do("tour-open", {"chapter": "paxos", "step": 2})
+        broken = {}
+        for step in range(2, 6):
+            tour_page.do("tour-press", {"turn": wait_for(step, "act")["turn"]})
+            turn = wait_for(step, "next")["turn"]
+            events = tour_page.view.log.read(0, 10_000).events
+            broken[step] = {event["name"] for event in events if event["k"] == "predicate"}
+            tour_page.do("tour-press", {"turn": turn})
+    lost = {"agreement", "a decision stays", "one value chosen"}
+    assert broken == {2: {*lost, "a promise never goes back"}, 3: set(), 4: lost, 5: lost}
 
 
 #: Whether what the facts mean ends above the button that goes on, and the button is on the screen.

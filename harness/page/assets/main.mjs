@@ -14,7 +14,7 @@ import { Sibling } from "./sibling.mjs";
 import { SpaceTimeStrip } from "./strip.mjs";
 import { Store } from "./store.js";
 import { TimeBar } from "./timebar.mjs";
-import { tolerance } from "./tolerance.mjs";
+import { asJudged, tolerance } from "./tolerance.mjs";
 import { Tour } from "./tour.mjs";
 import { TwinPanels } from "./twin.mjs";
 
@@ -53,7 +53,7 @@ function showStand() {
   if (page.standWaits) return; // `frame` comes back to it
   document.body.classList.toggle("over", page.clock.isOver);
   page.panels.take(page.stand);
-  if (page.stand.tour) page.tour.take(page.stand.tour);
+  if (page.stand.tour) { page.tour.take(page.stand.tour); page.version = -1; } // it may tell a verdict
   page.twin?.take(page.stand.twin);
   page.panels.takeBeside(page.stand.beside, page.note);
   banner();
@@ -207,14 +207,17 @@ function drawRest(t) {
   }
   const mark = byId("tolerance");
   if (mark) {
-    const { state, text, why } = tolerance(store, names, t);
+    const found = tolerance(store, names, t), verdict = page.about.verdicts?.["fault tolerance"] ?? (page.clock.isOver && page.tour.verdict("fault tolerance"));
+    const { state, text, why } = verdict ? asJudged(verdict, found) : found;
     say(mark, { className: `predicate-of-${state}`, textContent: text, title: why });
   }
   for (const chip of byId("predicates").querySelectorAll("[data-predicate]")) {
     const broken = store.broken.get(chip.dataset.predicate), is = Boolean(broken && broken.t <= t);
+    const isUnseen = !is && page.about.live && store.thinned > 0 && page.about.of_messages?.includes(chip.dataset.predicate);
     chip.classList.toggle("broken", is);
-    say(chip, { title: `${page.about.promises[chip.dataset.predicate] ?? ""}: ${is ? broken.evidence : "not broken up to here"}`,
-      textContent: `${is ? "✗" : "✓"} ${chip.dataset.predicate}${is ? `: ${broken.evidence}` : ""}` });
+    chip.classList.toggle("unseen", isUnseen);
+    say(chip, { title: `${page.about.promises[chip.dataset.predicate] ?? ""}: ${is ? broken.evidence : isUnseen ? "not seen, since not all messages were looked at; the judges do so at the end of the session" : "not broken up to here"}`,
+      textContent: `${is ? "✗" : isUnseen ? "–" : "✓"} ${chip.dataset.predicate}${is ? `: ${broken.evidence}` : ""}` });
   }
 }
 

@@ -5,11 +5,18 @@
 // 2. A call that had no answer breaks it only if nothing excuses that: no fault of links, clocks or disks was in force while it
 //    waited, and more than half of the nodes, with the node that was asked, were up all the time. If such faults have ended
 //    while it waited, that counts for the time since then, if it was long enough to send again.
-// 3. It is for the eye. The verdict comes from the judges, at the end of the session.
+// 3. It is for the eye. The verdict comes from the judges, at the end of the session; where it is there, it stands instead.
 
+const JUDGED = { invalid: ["broken", "✗", "broken"], valid: ["kept", "✓", "kept"] };
 const LOOKED_AT = 50, SENDS_AGAIN_US = 3500000;
 
-// Returns { state: "kept", "broken" or "nothing", text, why } at a time.
+// Returns the mark after the judges have decided about the whole run. `found` is what `tolerance` returns.
+export function asJudged({ status, evidence }, { count }) {
+  const [state, mark, word] = JUDGED[status] ?? ["nothing", "–", "not shown"];
+  return { state, count, text: `${mark} fault tolerance: ${word}, say the judges; ${count}`, why: `the judges about the whole run: ${evidence}` };
+}
+
+// Returns { state: "kept", "broken" or "nothing", count, text, why } at a time.
 export function tolerance(store, names, t) {
   const faults = store.faultsAt(t), cuts = store.cutsAt(t), most = Math.floor(names.length / 2) + 1;
   const up = names.filter((name) => store.nodeAt(name, t)?.state === "up");
@@ -17,12 +24,12 @@ export function tolerance(store, names, t) {
   const broken = lastBroken(store, names, most, t);
   if (group.length < most) {
     const few = up.length < most;
-    return { state: "nothing", text: `– fault tolerance: ${few ? count : `${group.length} of ${names.length} connected`}`,
+    return { state: "nothing", count, text: `– fault tolerance: ${few ? count : `${group.length} of ${names.length} connected`}`,
       why: `${few ? "no more than half of the nodes are up" : "no more than half of the nodes are connected with each other"}: no call has to be answered` };
   }
-  if (broken) return { state: "broken", text: `✗ fault tolerance: ${count}, and no answer to ${broken.asked}${broken.at ? ` at ${broken.at}` : ""}`, why: `more than half of the nodes were up and connected for the ${((broken.t1 - broken.since) / 1e6).toFixed(1)} s that this call waited${broken.since > broken.t ? " since the last fault of links, clocks or disks had ended" : ""}` };
+  if (broken) return { state: "broken", count, text: `✗ fault tolerance: ${count}, and no answer to ${broken.asked}${broken.at ? ` at ${broken.at}` : ""}`, why: `more than half of the nodes were up and connected for the ${((broken.t1 - broken.since) / 1e6).toFixed(1)} s that this call waited${broken.since > broken.t ? " since the last fault of links, clocks or disks had ended" : ""}` };
   const excused = faults.some((fault) => fault.disturbed.length) ? "; but links are disturbed" : "";
-  return { state: "kept", text: `✓ fault tolerance: ${count}`, why: `more than half of the nodes are up and connected, so calls have to be answered${excused}` };
+  return { state: "kept", count, text: `✓ fault tolerance: ${count}`, why: `more than half of the nodes are up and connected, so calls have to be answered${excused}` };
 }
 
 function largestGroup(up, cuts) {

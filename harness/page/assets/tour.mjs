@@ -3,6 +3,7 @@
 
 import { button, byId, coded, cut, h } from "./dom.js";
 
+const JUDGED = /^the judges: (.+?) is (valid|invalid|unknown): (.+)$/s;
 const SOLVED = "✓ solved", MORE = ["check", "hint", "solution", "give up"];
 const ABOUT = { check: "have the judges rule", hint: "be told a little more", solution: "have it acted out", "give up": "end it" };
 
@@ -62,6 +63,13 @@ export class Tour {
 
   // The number of the step that is shown, from 1; the challenge is the last one.
   get step() { return this.state ? (this.state.challenge ? this.state.steps : this.state.screens?.length ?? 0) : 0; }
+
+  // Returns the last verdict on a promise that the steps of this chapter have told, as { status, evidence }; none at the challenge.
+  verdict(name) {
+    const facts = this.state?.challenge ? [] : this.state?.screens?.findLast((screen) => screen.measured)?.measured.facts ?? [];
+    const found = facts.map((fact) => JUDGED.exec(fact)).find((parts) => parts?.[1] === name);
+    return found && { status: found[2], evidence: found[3] };
+  }
 
   // --- the first screen ---------------------------------------------------------------------------------------------------
 
@@ -124,10 +132,10 @@ export class Tour {
 
 // The facts as lines. Those of the judges that found nothing wrong are folded into one.
 function factLines(facts) {
-  const kept = facts.map((fact) => /^the judges: (.+?) is valid: (.+)$/s.exec(fact)).filter(Boolean), names = kept.map(([, name]) => name);
+  const kept = facts.map((fact) => JUDGED.exec(fact)).filter((parts) => parts?.[2] === "valid"), names = kept.map(([, name]) => name);
   const lines = facts.filter((fact) => !kept.some(([whole]) => whole === fact)).map((fact) => h("li", {}, fact));
   if (kept.length) lines.push(h("li", {}, h("details", {}, h("summary", {}, `the judges: ${names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)} are` : `${names[0]} is`} valid`),
-    h("ul", {}, kept.map(([, name, evidence]) => h("li", {}, `${name}: ${evidence}`))))));
+    h("ul", {}, kept.map(([, name, , evidence]) => h("li", {}, `${name}: ${evidence}`))))));
   return lines;
 }
 

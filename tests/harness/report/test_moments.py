@@ -114,7 +114,9 @@ def test_two_majorities_break_one_value_chosen_and_one_majority_does_not(tmp_pat
     assert broken(run_of(tmp_path / "kept", "majority", *votes)) == ([CHOSEN], [])
     again = [message(number, number, f"n{number - 2}", "n3", fields={"value": "red"}) for number in (3, 4)]
     _, found = broken(run_of(tmp_path / "broken", "majority", *votes, *again))
-    assert found == [(CHOSEN, 4, "colour: 'blue' was chosen by votes, and 'red' by votes, by n1, n2")]
+    assert found == [
+        (CHOSEN, 4, "colour: 'blue' was chosen by votes by n1, n2, and 'red' was chosen by votes by n1, n2")
+    ]
 
 
 def test_the_step_that_breaks_a_promise_is_found(tmp_path: Path) -> None:

@@ -78,6 +78,37 @@ def test_votes_choose_a_value_and_one_that_was_cut_short_counts_for_none() -> No
     assert broken(watched) == [(4, CHOSEN)]
 
 
+def test_a_second_decision_that_is_announced_counts_also_if_its_acceptors_died_unseen() -> None:
+    watched = Predicates(load_algorithm("paxos"), 3)
+    watched.message(1, "n2", "Accept", "colour", {"ballot": [2, "n2"], "value": "blue"})
+    watched.message(2, "n3", "Accepted", "colour", {"ballot": [2, "n2"]})  # n2's own acceptance crosses no wire
+    watched.message(3, "n2", "Decided", "colour", {"value": "blue"})
+    watched.message(3, "n2", "Decided", "colour", {"value": {"bytes": 5000}})  # cut short
+    watched.message(4, "n3", "Decided", "colour", {"value": "blue"})
+    assert broken(watched) == []
+    watched.message(5, "n3", "Decided", "colour", {"value": "red"})
+    (event,) = watched.take_broken()
+    assert (event["t"], event["name"]) == (5, CHOSEN)
+    text = "colour: 'blue' was announced as decided by n2, and 'red' was announced as decided by n3"
+    assert event["evidence"] == text
+
+
+def test_an_acceptance_below_a_promise_is_found_if_it_was_asked_for_after_the_promise() -> None:
+    for asked_for_late in (True, False):
+        watched = Predicates(load_algorithm("paxos"), 3)
+        old = ("Accept", "colour", {"ballot": [1, "n1"], "value": "blue"})
+        watched.message(1, "n1", *old)
+        if not asked_for_late:  # n3 accepted it before it promised, and its Accepted comes late
+            watched.delivered("n3", *old)
+        watched.message(2, "n2", "Prepare", "colour", {"ballot": [2, "n2"]})
+        watched.delivered("n3", "Prepare", "colour", {"ballot": [2, "n2"]})
+        watched.message(3, "n3", "Promise", "colour", {"ballot": [2, "n2"], "accepted": None, "value": {"bytes": 9}})
+        watched.delivered("n3", *old)
+        assert broken(watched) == []
+        watched.message(4, "n3", "Accepted", "colour", {"ballot": [1, "n1"]})
+        assert broken(watched) == ([(4, PROMISES)] if asked_for_late else [])
+
+
 def test_a_promise_that_goes_back_is_found() -> None:
     watched = Predicates(load_algorithm("multipaxos"), 3)
     for t, ballot in ((1, [2, "n1"]), (2, [2, "n1"]), (3, [2, "n2"])):
