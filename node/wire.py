@@ -231,9 +231,7 @@ def encode_value(value: object) -> Value:
         BadValue: `value` is None (which means undecided), too large, nested too deep, or not plain data.
     """
     if value is None:
-        raise BadValue(
-            "None cannot be proposed or put, and neither can JSON's null: in an answer it means that there is no value"
-        )
+        raise BadValue("null (Python's None) cannot be proposed or put: in an answer it means that there is no value")
     _check_plain(value, 1)
     packed = _pack(value)
     if len(packed) > VALUE_BYTES_MAX:

@@ -302,7 +302,7 @@ class Client:
 def check_call(variable: str) -> None:
     """Check the name of a variable. Raises BadValue if no variable can have it."""
     if not isinstance(variable, str) or not NAME.fullmatch(variable):
-        raise BadValue(f"{variable!r:.200} is no name: use 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
+        raise BadValue(f"{variable!r:.200} is not a name: use 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
 
 
 def check_proposal(variable: str, value: object) -> None:

@@ -18,8 +18,8 @@ EXCUSED: Final = (
     "requests are waiting here already",
     "variables already",
     # Errors of the client, which sends nothing.
-    "None cannot be proposed",
-    "is no name: use 1 to 64",
+    "cannot be proposed or put",
+    ": use 1 to 64 of a-z",
     "cannot be encoded",
     "bytes and the limit is",
     "nested more than",

@@ -31,8 +31,12 @@ class ReportMaker:
         self._began = 0.0
         self._making: asyncio.Task[str] | None = None
 
-    async def report(self, folder: Path) -> str | float:
+    async def report(self, folder: Path, *, is_under_way: bool = False) -> str | float:
         """Return the report of a run folder as it is now, or for how many seconds it has been made so far.
+
+        Args:
+            folder: the run folder.
+            is_under_way: whether its session still runs, which the report then says.
 
         Raises:
             OSError: it could not be made. The message ends with what its process has said.
@@ -40,7 +44,7 @@ class ReportMaker:
         if self._making is None or self._folder != folder:
             await self.close()
             self._folder, self._began = folder, time.monotonic()
-            self._making = asyncio.create_task(_made(folder))
+            self._making = asyncio.create_task(_made(folder, is_under_way))
         making = self._making
         await asyncio.wait([making], timeout=self._patience_s)
         if not making.done() or making.cancelled():  # cancelled: the page shows another run meanwhile
@@ -58,8 +62,9 @@ class ReportMaker:
                 await making
 
 
-async def _made(folder: Path) -> str:
+async def _made(folder: Path, is_under_way: bool) -> str:
     command = [sys.executable, "-P", "-m", "harness.page.report_maker", str(folder)]
+    command += ["under way"] if is_under_way else []
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
     try:
@@ -75,12 +80,13 @@ async def _made(folder: Path) -> str:
 
 
 def main() -> None:
-    """Print the report of the run folder that is the first argument."""
+    """Print the report of the run folder that is the first argument. A second argument says that its session still runs."""
     from harness.report.page import page  # noqa: PLC0415 - for this process alone
     from harness.report.reading import read_run  # noqa: PLC0415
 
     os.nice(_NICE)
-    sys.stdout.buffer.write(page(read_run(Path(sys.argv[1]))).encode("utf-8", "backslashreplace"))
+    run = read_run(Path(sys.argv[1]), is_under_way=len(sys.argv) > 2)
+    sys.stdout.buffer.write(page(run).encode("utf-8", "backslashreplace"))
 
 
 if __name__ == "__main__":

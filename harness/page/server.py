@@ -213,7 +213,7 @@ class PageServer:
         if folder is None:
             return PlainTextResponse("there is no run yet: it begins with the first call or fault", 404)
         try:
-            text = await pane.reports.report(folder)
+            text = await pane.reports.report(folder, is_under_way=pane.view.is_under_way)
         except OSError as error:
             return PlainTextResponse(str(error), 500)
         if not isinstance(text, str):  # the browser asks again

@@ -123,6 +123,8 @@ class TourPage:
     def _tell(self, name: str, teller: PageTeller) -> None:
         number, chapter = next((place, one) for place, one in enumerate(CHAPTERS, 1) if one.name == name)
         trouble = None
+        self._nodes = ()
+        self._show(_no_cluster())  # that of the last chapter is not what this one speaks of
         try:
             told = tell(number, chapter, teller, self._new_folder(f"tour-{name}"), lambda run: self._watch(run, teller))
             if told.ruling is not None and told.ruling.solved == chapter.challenge.possible:
@@ -149,6 +151,11 @@ class TourPage:
         self._tour = {**told, "trouble": None, **state, "chapters": chapters}
         self.view.stand(tour=deepcopy(self._tour))
 
+    def _show(self, view: PageView) -> None:
+        view.stand(tour=deepcopy(self._tour))
+        self.view = view
+        self.on_view(view)
+
     @contextmanager
     def _watch(self, run: Experiment, teller: PageTeller) -> Iterator[None]:
         """Show a cluster on the page, from now until it ends."""
@@ -167,9 +174,7 @@ class TourPage:
         live = LiveView(lambda: lookout, about)
         live.start()
         self._nodes = run.nodes
-        live.view.stand(tour=deepcopy(self._tour))
-        self.view = live.view
-        self.on_view(live.view)
+        self._show(live.view)
         try:
             yield
         finally:

@@ -40,6 +40,12 @@ class PageView:
             self._version += 1
         self.log.on_change()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it is of a session that still runs."""
+        with self._lock:
+            return bool(self.about.get("live")) and not (self._standing.get("ended") or self._standing.get("over"))
+
     def standing(self, since: int) -> tuple[int, dict[str, Any] | None]:
         """Return the version of how it stands, and how it stands if that is not the version `since`."""
         with self._lock:

@@ -153,6 +153,7 @@ class RunFolder:
         extra: other files to show, by name.
         messages_limit: the size in bytes at which the record of messages has ended; None if it is whole.
         gaps: one sentence for each file or line that is missing or cannot be read.
+        is_under_way: whether the session still runs, so that it cannot have been judged.
     """
 
     path: Path
@@ -165,6 +166,7 @@ class RunFolder:
     extra: dict[str, str] = field(default_factory=dict)
     messages_limit: int | None = None
     gaps: list[str] = field(default_factory=list)
+    is_under_way: bool = False
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:

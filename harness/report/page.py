@@ -109,6 +109,8 @@ def _headline(run: RunFolder) -> str:
     if broken:
         return f"{_and(broken)} {'is' if len(broken) == 1 else 'are'} broken"
     untried = [name for name, status in statuses.items() if status != "valid"]
+    if not statuses and run.is_under_way:
+        return "this session is still running"
     if not statuses:
         return "this run was not judged"
     if len(untried) == len(statuses):
@@ -134,7 +136,7 @@ def _first_screen(run: RunFolder) -> str:
         f"{count(len(run.messages), 'message')}",
         f"{len(run.faults):,} {'fault' if len(run.faults) == 1 else 'faults'}",
         f"{(last - first) / 1e9:.1f} s",
-        f"seed {results.get('seed', '?')}",
+        "still running" if run.is_under_way and not results else f"seed {results.get('seed', '?')}",
     ]
     story = f'<p class="story">{escape(str(results["story"]))}</p>' if results.get("story") else ""
     disks = final_state(run)  # before `gaps`, to which it adds a sentence if the disks cannot be read

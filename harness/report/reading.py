@@ -24,13 +24,13 @@ LOG_LINES_MAX: Final = 60
 _LOG_BYTES_MAX: Final = 32_768
 
 
-def read_run(folder: Path) -> RunFolder:
-    """Read a run folder. What cannot be read stands in the result's `gaps`."""
-    run = RunFolder(folder)
+def read_run(folder: Path, *, is_under_way: bool = False) -> RunFolder:
+    """Read a run folder, also while its session runs. What cannot be read stands in the result's `gaps`."""
+    run = RunFolder(folder, is_under_way=is_under_way)
     run.results = _read_results(run)
     files = RunFiles(folder)
     history = _lines(run, files.history)
-    messages = _lines(run, files.messages, may_be_missing=bool(run.results.get("by_hand")))
+    messages = _lines(run, files.messages, may_be_missing=is_under_way or bool(run.results.get("by_hand")))
     first = next((line["time"] for line in history if isinstance(line.get("time"), int)), None)
     if first is None:
         first = next((line["time"] for line in messages if isinstance(line.get("time"), int)), 0)
@@ -53,7 +53,8 @@ def _limit_of(run: RunFolder, path: Path) -> int | None:
 def _read_results(run: RunFolder) -> dict[str, Any]:
     path = RunFiles(run.path).results
     if not path.exists():
-        run.gaps.append(f"There is no {path.name}: this run was not judged.")
+        under_way = " yet: the session is still running, and is judged when it ends"
+        run.gaps.append(f"There is no {path.name}{under_way if run.is_under_way else ': this run was not judged'}.")
         return {}
     try:
         return read_document(path)

@@ -58,12 +58,12 @@ def test_undecided_is_none(unbroken: Cluster) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("x", None, "None cannot be proposed"),
+        ("x", None, "cannot be proposed or put"),
         ("x", "a" * 300_000, "300,005 bytes"),
         ("x", {1, 2}, "set"),
-        ("a b", 1, "no name"),
-        ("", 1, "no name"),
-        ("a" * 65, 1, "no name"),
+        ("a b", 1, "is not a name"),
+        ("", 1, "is not a name"),
+        ("a" * 65, 1, "is not a name"),
     ],
 )
 def test_a_bad_proposal_is_refused_before_anything_is_sent(

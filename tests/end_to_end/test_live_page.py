@@ -131,7 +131,11 @@ def test_a_split_brain_with_the_mouse_and_back_to_the_moment_before_it(browser: 
         expect(seen.node("n1", decided="'blue'")).to_be_visible()
         expect(seen.node("n2", decided="'red'")).to_have_count(0)
         expect(page.locator(".predicate.broken")).to_have_count(0)
+        seen.act("n1")
+        expect(page.locator("#selected .past")).to_be_visible()  # acts do not go back to the moment shown
+        expect(page.locator("#selected [data-act=resume]")).to_be_disabled()  # it is up now
         page.click("#live")
+        expect(page.locator("#selected .past")).to_be_hidden()
         expect(page.locator(".predicate.broken")).to_have_count(2)  # agreement, and a decision stays
 
         page.click("#heal-all")
@@ -139,10 +143,13 @@ def test_a_split_brain_with_the_mouse_and_back_to_the_moment_before_it(browser: 
         seen.act("n3")
         facts = page.locator("#selected .facts")
         expect(facts).to_contain_text("pid ")
+        kill = page.locator("#selected [data-act=kill]")
+        stood = kill.bounding_box()
         os.kill(int((facts.text_content() or "").partition("pid ")[2].partition(",")[0]), signal.SIGKILL)
         expect(seen.node("n3", state="down")).to_be_visible()
         expect(page.locator("#tolerance.predicate-of-kept")).to_have_text("✓ fault tolerance: 2 of 3 up")
         expect(facts).to_contain_text("killed by SIGKILL from outside")
+        assert kill.bounding_box() == stood  # a second click meets no other button
         for act in ("kill", "suspend", "resume"):  # nothing that a dead node can do
             expect(page.locator(f"#selected [data-act={act}]")).to_be_disabled()
         for within in ("0", "abc", "inf", ""):
@@ -276,6 +283,28 @@ def test_a_promise_that_follows_from_messages_is_not_green_if_some_were_not_seen
         view.log.add([{"k": "thinned", "t": 1, "count": 7}])
         expect(chosen).to_have_text("\u2013 one value chosen")
         expect(chosen).to_have_class("predicate unseen")
+
+
+#: An act whose connection is lost before the reply comes.
+LOST_REPLY = """async () => {
+  const { Connection } = await import("./connection.mjs");
+  const { Panels } = await import("./panels.mjs");
+  let connection;
+  await new Promise((isOpen) => { connection = new Connection(() => {}, isOpen); });
+  const reply = connection.act("kill", { nodes: "n1" });
+  connection.lost(1012);
+  const panels = { done: document.createElement("ol") };
+  Panels.prototype.tell.call(panels, await reply, null);
+  return panels.done.textContent;
+}"""
+
+
+def test_an_act_whose_reply_was_lost_is_unknown_and_not_refused(browser: Browser, tmp_path: Path) -> None:
+    server = PageServer(recorded_view(split_brain(tmp_path / "run")), None)
+    server.start()
+    with closing(server), opened(browser, server.url) as seen:
+        said = "unknown: the connection was lost before the reply came, so it may have been done"
+        assert seen.page.evaluate(LOST_REPLY) == said
 
 
 #: n2 knows red, and answers blue: what it says at a time in ms, by the answers that it has given.

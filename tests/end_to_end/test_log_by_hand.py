@@ -174,7 +174,7 @@ def test_bad_keys_and_values_are_told_and_change_nothing(hand: Hand) -> None:
     hand.fails(1, "there is no key 'nosuch'", "get", "nosuch")
     hand.fails(1, "there is no key 'nosuch'", "del", "nosuch")
     assert hand.json("get", "nosuch") == {"schema": 1, "key": "nosuch", "found": False, "value": None, "version": 0}
-    hand.fails(254, "None cannot be proposed or put", "put", "owner", "null")
+    hand.fails(254, "null (Python's None) cannot be proposed or put", "put", "owner", "null")
     hand.fails(254, "begins like JSON", "put", "owner", "{bad")
     hand.fails(1, "a key has 1 to 1,024 characters", "put", "", "1")
     hand.fails(1, "the version of 'owner' is 1, not 7", "put", "owner", "bob", "--if-version", "7")

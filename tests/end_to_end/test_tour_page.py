@@ -136,6 +136,7 @@ def test_a_link_goes_through_the_steps_before_its_own(browser: Browser, tmp_path
         expect(judged).to_be_visible()
         seen.page.goto(f"{url}&step=1")  # a link opens its chapter, also while one is told
         expect(seen.page.locator("#tour-step")).to_have_text("1 of 4")
+        expect(seen.page.locator(".node")).to_have_count(0)  # the chapter has no cluster yet
         seen.page.click("#tour-chapters")  # the chapter, and its cluster, end
         expect(seen.page.locator("#chapters button")).to_have_count(len(CHAPTERS))
 
@@ -144,7 +145,9 @@ def test_the_header_shows_broken_what_the_broken_variants_of_paxos_break(tmp_pat
     with closing(TourPage(lambda name: tmp_path / name)) as tour_page:
 
         def state() -> dict[str, Any]:
-            return dict(tour_page.view.standing(-1)[1]["tour"])
+            _, standing = tour_page.view.standing(-1)
+            assert standing is not None
+            return dict(standing["tour"])
 
         def wait_for(step: int, waits: str) -> dict[str, Any]:
             wait_until(lambda: len(state().get("screens", ())) == step and state()["waits"] == waits)

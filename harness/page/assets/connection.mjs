@@ -30,7 +30,7 @@ export class Connection {
   }
 
   lost(code) {
-    for (const reply of this.waiting.values()) reply({ ok: false, text: "the connection was lost before the reply came" });
+    for (const reply of this.waiting.values()) reply({ ok: false, text: "unknown: the connection was lost before the reply came, so it may have been done" });
     this.waiting.clear();
     const hasEnded = code === SERVER_ENDS || this.tries >= TRIES_MAX;
     this.changed(false, hasEnded);

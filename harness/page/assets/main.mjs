@@ -199,7 +199,9 @@ function drawRest(t) {
   const picture = pictureAt(store, page.about, names, t, variableToShow(names, t)), { nodes } = picture;
   if (page.clock.follows && !page.about.virtual) picture.held = page.stand.held ?? [];
   ring.draw({ ...picture, pending: page.pending });
-  panels.drawFacts(nodes.find((node) => node.name === panels.selection?.node), page.clock.follows);
+  const name = panels.selection?.node;
+  panels.drawFacts(nodes.find((node) => node.name === name), store.nodeAt(name, Infinity) ?? {});
+  document.body.classList.toggle("in-past", !page.clock.follows);
   calls(t);
   if (!page.knowsVotes && nodes.some((node) => node.facts.votes)) {
     page.knowsVotes = true;

@@ -100,9 +100,9 @@ export class Panels {
     const { selection } = this;
     const title = !selection ? (this.canAct && !this.about.tour ? "A call" : "") : selection.node ?? `${selection.from} — ${selection.to}`;
     const parts = [];
-    if (title) parts.push(h("h2", { tabindex: -1 }, title, selection ? button("×", () => this.on_close(), { class: "close", "aria-label": "close" }) : null));
+    const past = this.canAct && !this.about.virtual ? h("small", { class: "past", role: "status" }, "acts on the present, not on the moment shown") : null;
+    if (title) parts.push(h("h2", { tabindex: -1 }, title, past, selection ? button("×", () => this.on_close(), { class: "close", "aria-label": "close" }) : null));
     this.facts = h("dl", { class: "facts" });
-    if (selection?.node) parts.push(this.facts);
     if (this.canAct && title) {
       this.note = h("p", { class: "note", "aria-live": "polite" });
       if (selection?.from) parts.push(this.linkActs(selection));
@@ -110,6 +110,7 @@ export class Panels {
       if (!selection?.from) parts.push(this.about.system ? this.systemForm(selection?.node ?? "") : this.about.keeps_log ? this.logForm(selection?.node) : this.callForm(selection?.node ?? ""));
       parts.push(this.note);
     }
+    if (selection?.node) parts.push(this.facts); // last, since its height changes: a second click must not meet another button
     this.selected.replaceChildren(...parts.filter(Boolean));
   }
 
@@ -190,12 +191,12 @@ export class Panels {
         call("release", () => ({ name: this.inputs.name, token: Number(this.inputs.token) || 0 })))]);
   }
 
-  // `follows`: the picture shows the present, on which the buttons act.
-  drawFacts(node, follows) {
+  // `node` is as the picture shows it, `now` as it is in the present, on which the buttons act.
+  drawFacts(node, now) {
     if (!this.selection?.node || !node) return;
-    for (const act of this.about.virtual ? [] : this.selected.querySelectorAll("[data-act]")) act.disabled = follows && (CANNOT[act.dataset.act]?.includes(node.state) ?? false);
+    for (const act of this.about.virtual ? [] : this.selected.querySelectorAll("[data-act]")) act.disabled = CANNOT[act.dataset.act]?.includes(now.state) ?? false;
     const facts = node.facts ?? {};
-    const rows = [["state", [node.how, ...node.marks].join(", ")], ["on its disk", node.kept && Object.keys(facts).length && "what follows, as it last said"], ["process", node.pid && `pid ${node.pid}, boot ${node.boots}`], ["role", facts.role],
+    const rows = [["state", [node.how, ...node.marks].join(", ")], ["on its disk", node.kept && Object.keys(facts).length && "what follows, as it last said"], ["process", node.pid && `pid ${node.pid}, incarnation ${node.boots}`], ["role", facts.role],
       ["ballot", node.ballot], ["accepted", facts.accepted && facts.accepted.join("·")], ["decided", facts.decided], ["answers", node.told && `${node.told}, as another node knows it: see "decided" for what it knows itself`], ["vote", facts.vote],
       ["votes it knows", facts.votes && Object.entries(facts.votes).map(([voter, vote]) => `${voter} ${vote}`).join(", ")],
       ["log", facts.applied !== undefined && `${facts.applied} of ${facts.commit} slots applied`],

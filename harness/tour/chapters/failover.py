@@ -88,7 +88,7 @@ FAILOVER: Final = TourChapter(
         ),
         Screen(
             "The network heals",
-            "Now all five hear each other again, and all of them follow n1.",
+            "The cut ends: then all five hear each other again, and all of them follow n1.",
             "ask n4, heal the cut, ask n3, n4 and n5 until they have heard n1, and have it judged",
             _it_heals,
         ),

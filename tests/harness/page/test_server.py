@@ -362,6 +362,18 @@ def test_the_report_says_that_it_is_being_made_and_does_not_hold_up_the_end(tmp_
         page.server._panes[0].reports = ReportMaker(patience_s=WAIT_S)
         assert "Space-time diagram" in answer_of(page, "report")
 
+        results = folder / "results.json"
+        results.rename(folder / "results")
+        assert "this run was not judged" in answer_of(page, "report")
+        page.view.about["live"] = True
+        answer = answer_of(page, "report")
+        assert "This session is still running" in answer
+        assert "There is no results.json yet: the session is still running, and is judged when it ends." in answer
+        assert "not judged" not in answer
+        assert "seed ?" not in answer
+        page.view.stand(ended="it was stopped")
+        assert "this run was not judged" in answer_of(page, "report")
+
         record = folder / "messages.jsonl"
         record.unlink()
         os.mkfifo(record)  # a reader of it waits
