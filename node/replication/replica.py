@@ -350,6 +350,9 @@ class LogReplica(LogAlgorithm):
             names.append("ask")
         return tuple(names)
 
+    def hears(self) -> tuple[NodeId, ...]:
+        return () if self.leader is None else self.leader.hears()
+
     def progress(self) -> LogProgress:
         return LogProgress(
             commit=self.log.commit,

@@ -29,7 +29,7 @@ def leader_of(algorithm: type[LogAlgorithm], **tuning: int) -> LogLeadership:
 def submit(leader: LogLeadership, *sizes: int, machine: str = "kv") -> None:
     for size in sizes:
         number = len(leader.awaited)
-        leader.submit((1, number, 0, machine, b"x" * size), Waiter(Request("c", number)))
+        leader.submit((0, number, 0, machine, b"x" * size), Waiter(Request("c", number)))
 
 
 def in_flight(leader: LogLeadership) -> list[list[int]]:
