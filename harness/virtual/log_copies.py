@@ -44,7 +44,8 @@ def missing_copies(first: FirstApplied, nodes: Mapping[NodeId, VirtualNode], spo
         if voters and len(set(voters).intersection(holders)) >= majority(len(voters)):
             return None
     having, all_ = ", ".join(name for name in holders if name in first.voters_then), ", ".join(first.voters_then)
-    return f"{first.node} has applied slot {slot}, and of the disks of {all_} no majority holds it: {having or 'none'} does"
+    only = f"only {having}" if having else "none of them"
+    return f"{first.node} has applied slot {slot}, which no majority of the disks of {all_} holds: {only}"
 
 
 def _holds(node: VirtualNode, slot: int, batch: bytes) -> bool:
