@@ -225,7 +225,8 @@ class LogSimulation(Simulation):
             node in self.judge.configuration.voters for node in self.fault_schedule.newcomers
         )
         self.seen["a retry"] = sum(client.pipeline.sent_again for client in self.clients.values())
-        self.seen["a change of leader"] = self.judge.leaders - 1
+        if self._algorithm.elects_leaders:
+            self.seen["a change of leader"] = self.judge.leaders - 1
         self.seen = +self.seen  # without zeros
         return replace(done, violations=self._violations(), seen=self.seen)
 
@@ -638,4 +639,4 @@ class LogSimulation(Simulation):
         asked = [each for call in self._record.calls if (each := asked_of(call)) is not None]
         for text in wrong_answers(asked, log, tuning, lambda event: f"event {event.index}"):
             self.judge.violations.append(Violation("client", text))
-        self.seen.update(f"{'a' if each.call.outcome == 'ok' else 'a refused'} {each.call.f}" for each in asked)
+        self.seen.update(f"{each.call.f}{'' if each.call.outcome == 'ok' else ' refused'}" for each in asked)

@@ -156,7 +156,7 @@ class SimulationReport:
         if changed := self.shrunk.fault_schedule.tuning.changed():
             text.append(f"  with the settings {as_text(changed)}; all others are as shipped")
         if any(violation.kind not in SAFETY for violation in self.shrunk.violations):
-            text.extend(f"  {name}: {status}" for name, status in self.shrunk.final_status.items())
+            text.extend(f"  {name}: {status or 'down'}" for name, status in self.shrunk.final_status.items())
         return text
 
     def to_json(self) -> dict[str, Any]:

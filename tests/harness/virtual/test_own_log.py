@@ -48,6 +48,8 @@ def test_the_log_survives_what_the_simulator_draws() -> None:
     assert tally.failures == {}
     assert tally.seen["a decision"]
     assert tally.seen["a crash"]
+    assert {"put", "put refused"} & {*tally.seen}
+    assert "a change of leader" not in tally.seen
 
 
 def test_only_what_it_can_do_must_have_happened() -> None:
