@@ -38,6 +38,7 @@ function take(message) {
   if (message.m === "about") { beginAnew(message); return; }
   if (message.anew) store.clear();
   page.clock.sync(message.now);
+  const turns = store.turns;
   store.add(message.events);
   page.legend.add(message.events.filter((event) => event.k === "msg"));
   if (message.stand) {
@@ -46,6 +47,7 @@ function take(message) {
     showStand();
   }
   page.link.follow(page, store, hint);
+  if (store.turns !== turns && page.clock.follows && !document.hidden) draw(); // what was just done shows at once, and the next frame waits
 }
 
 function showStand() {

@@ -4,7 +4,7 @@ import { button, coded, h, plural } from "./dom.js";
 import { valueMark } from "./marks.js";
 import { sentAgain } from "./picture.js";
 
-const CALL_S = 5, DONE_MAX = 30, HELD_SHOWN_MAX = 60;
+const UNDER_WAY_AFTER_MS = 100, CALL_S = 5, DONE_MAX = 30, HELD_SHOWN_MAX = 60;
 const VIRTUAL_TITLES = { kill: "it loses all but what is on its disk", suspend: "it does nothing, and its messages wait", resume: "it goes on" };
 const NODE_ACTS = [
   ["kill", "Kill", "SIGKILL", (node) => ["kill", { nodes: node }]],
@@ -57,8 +57,8 @@ export class Panels {
   async do(name, args, note, { node = null, doing = null } = {}) {
     if (this.about.read_only) { say(note, false, "this page is only to be read"); return { ok: false }; }
     if (node && doing) this.pending(node, doing);
-    begin(note);
-    const reply = await this.act(name, args);
+    const waits = begin(note), reply = await this.act(name, args);
+    clearTimeout(waits);
     if (node && doing) this.pending(node, null);
     this.tell(reply, note);
     return reply;
@@ -67,13 +67,14 @@ export class Panels {
   // Does an act for each of these arguments, and says once what came of all: `text`, or why some were refused.
   async doAll(name, every, text, note) {
     if (this.about.read_only) { say(note, false, "this page is only to be read"); return; }
-    begin(note);
-    const refused = [];
+    const waits = begin(note), refused = [];
     for (const args of every) { const reply = await this.act(name, args); if (!reply.ok) refused.push(reply.text); }
+    clearTimeout(waits);
     this.tell(refused.length ? { ok: false, text: `${every.length - refused.length} of ${every.length}: ${refused.join("; ")}` } : { ok: true, text }, note);
   }
 
   tell({ ok, text }, note) {
+    forget();
     say(note, ok, text);
     this.done?.prepend(h("li", { class: ok ? "" : "refused" }, `${ok || text.startsWith("unknown: ") ? "" : "refused: "}${text}`));
     while (this.done?.children.length > DONE_MAX) this.done.lastChild.remove();
@@ -144,7 +145,6 @@ export class Panels {
     const text = this.inputs.within.trim(), timeout_s = this.about.virtual ? CALL_S : Number(text);
     if (text && Number.isFinite(timeout_s)) return this.do(f, { ...args, timeout_s }, this.note);
     const reply = { ok: false, text: `the timeout is ${text || "empty"}: give a number of seconds above 0` };
-    begin(this.note);
     this.tell(reply, this.note);
     return Promise.resolve(reply);
   }
@@ -321,10 +321,15 @@ const argumentsOf = (fault, count) => Object.entries(fault.arguments).filter(([,
   return `${name} ${typeof value === "string" ? value : Array.isArray(value) && value.every((one) => typeof one === "string") ? value.join(", ") : JSON.stringify(value)}`;
 }).join(", ").slice(0, 120);
 
-// An act takes away what was said of earlier ones.
+// Shows after a while that an act is under way. Most acts are done by then, and the browser need not lay out and paint for that, which
+// would hold up the picture of what they did. Returns the timer.
 function begin(note) {
+  return setTimeout(() => { forget(); say(note, null, "…"); }, UNDER_WAY_AFTER_MS);
+}
+
+// Takes away what was said of earlier acts.
+function forget() {
   for (const said of document.querySelectorAll(".note.good, .note.bad")) say(said, null, "");
-  say(note, null, "…");
 }
 
 function say(note, ok, text) {

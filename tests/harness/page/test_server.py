@@ -325,6 +325,14 @@ def test_every_browser_sees_the_same_and_one_that_comes_back_catches_up(served: 
         assert seen(back, 4999) == list(range(4000, 5000))
 
 
+def test_the_second_of_two_messages_does_not_wait_for_the_first_to_be_acknowledged() -> None:
+    address = PageAddress()  # asyncio switches Nagle's algorithm off for connections of such a socket alone
+    with closing(address.socket), closing(socket.create_connection(("127.0.0.1", address.port))):
+        accepted, _ = address.socket.accept()
+        with closing(accepted):
+            assert accepted.proto == socket.IPPROTO_TCP
+
+
 def test_a_port_that_is_in_use_is_a_sentence(served: Served) -> None:
     with pytest.raises(Mistake, match=f"port {served.server.port} of 127.0.0.1 cannot be used: .* --port"):
         PageAddress(served.server.port)
