@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
+from zlib import crc32
 
 from node.authors import status_of
 from node.client_messages import STATUS_VARIABLES_MAX
@@ -91,7 +92,7 @@ def shown(item: object) -> Any:
     """Return an item of a status as data that `pack` takes. Values are decoded for people, unless they are too large."""
     match item:
         case bytes() if len(item) > SHOWN_BYTES_MAX:
-            return f"{len(item):,} bytes"
+            return f"{len(item):,} bytes, {crc32(item):08x}"  # two values of one size are told apart
         case bytes():
             try:
                 return decode_value(Value(item))

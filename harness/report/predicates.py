@@ -39,7 +39,7 @@ _ANSWERS: Final[Mapping[str, str]] = {"Prepare": "Promise", "Accept": "Accepted"
 #: How many values, ballots or positions of one kind are remembered.
 _REMEMBERED_MAX: Final = 50_000
 #: How a status shows a value that is too large for it.
-_LARGE: Final = re.compile(r"^'[\d,]+ bytes'$")
+_LARGE: Final = re.compile(r"^'[\d,]+ bytes(, [0-9a-f]{8})?'$")
 
 
 class Predicates:

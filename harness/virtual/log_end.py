@@ -8,7 +8,7 @@ from typing import Final
 
 from harness.checkers.reference.log import Batch, ReferenceLog
 from harness.checkers.reference.states import differences
-from harness.virtual.judge import FAULT_TOLERANCE, Violation
+from harness.virtual.judge import Violation
 from node.contract import NodeId
 from node.log_contract import LogAlgorithm
 from node.machine import BEAT_MS, NotYet
@@ -17,7 +17,7 @@ from node.tuning import Tuning
 from node.wire import unpack_unchecked
 
 #: How much later than due a log may end a lease: a leader counts in beats, and proposes the end in a slot of its own.
-_LATE_MS: Final = 150
+LATE_MS: Final = 150
 
 Replicas = Mapping[NodeId, LogAlgorithm]
 
@@ -67,9 +67,9 @@ def overdue_leases(log: ReferenceLog, time_ms: float) -> Iterator[Violation]:
         time_ms: what the log's time must have come to at that leader, at least.
     """
     for what, ends_ms in leases(log).items():
-        if ends_ms + _LATE_MS <= time_ms:
+        if ends_ms + LATE_MS <= time_ms:
             text = f"the lease of {what} is overdue: it was over at {ends_ms} ms of the log's time, and nothing has ended it"
-            yield Violation(FAULT_TOLERANCE, text)
+            yield Violation("client", text)
 
 
 def watches_asleep(replicas: Replicas) -> Iterator[Violation]:

@@ -23,7 +23,7 @@ from harness.checkers.reference.log import ReferenceLog
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import RECOVERY_S
 from harness.virtual.judge import EVERYTHING, Violation
-from harness.virtual.log_end import fast_time, leases, overdue_leases, watches_asleep, wrong_states
+from harness.virtual.log_end import LATE_MS, fast_time, leases, overdue_leases, watches_asleep, wrong_states
 from harness.virtual.log_events import (
     KEYS,
     LEADER,
@@ -45,6 +45,7 @@ from harness.virtual.steps import LastCommit, Packet, PeerLost, Recover, Retire,
 from node.contract import Algorithm, Message, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.log_contract import LogAlgorithm
+from node.machine import BEAT_MS
 from node.quorum import majority
 from node.replication.replica import LogReplica
 from node.tuning import Tuning
@@ -66,8 +67,9 @@ _LOOK_S: Final = 0.02
 #: The shortest time until a client's pipeline is polled again.
 _POLL_AGAIN_S: Final = 0.0005
 _NEVER: Final = float("inf")
-#: The calls that begin leases. After them, nothing happens for so long at the end that each lease ends, though clocks be slow.
+#: The calls that begin leases. After them, nothing happens at the end until each lease must have ended, though clocks be slow.
 _LEASE_KINDS: Final = frozenset(("try", "try shared", "acquire", "resume", "join", "join tasks"))
+#: How long nothing happens after the time at which a short session ends, in seconds.
 _IDLE_S: Final = 0.8
 
 
@@ -541,7 +543,10 @@ class LogSimulation(Simulation):
         reference = ReferenceLog(self.fault_schedule.tuning)
         for batch in log:
             reference.advance(batch)
-        return _IDLE_S if leases(reference) else 0.0
+        if not (ends_ms := leases(reference).values()):
+            return 0.0
+        lasts_ms = max(ends_ms) - reference.time_ms + LATE_MS + BEAT_MS
+        return lasts_ms / 1000 * max(self._clocks.values())
 
     def _ask_to_lead(self, event: "_AskToLead") -> None:
         """Have a client ask for a leader, once a second, until the node leads."""

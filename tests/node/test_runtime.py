@@ -716,7 +716,7 @@ def test_a_status_of_many_large_values_fits_in_a_frame(bench: MakeBench) -> None
     one.run([one.propose(number, encode_value(b"v" * 200_000), variable=f"large{number}") for number in range(40)])
     status = one.status()
     assert (status["variable_count"], len(status["variables"])) == (40, 40)
-    assert status["variables"]["large7"]["vote"] == "200,005 bytes"
+    assert status["variables"]["large7"]["vote"].startswith("200,005 bytes, ")
     one.run([one.propose(number, encode_value(b"v" * 4000), variable=f"x{number}") for number in range(200)], quiet=1)
     one.run(
         [one.propose(number, encode_value(b"v" * 4000), variable=f"x{number}", client="d") for number in range(200)]

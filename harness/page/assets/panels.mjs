@@ -101,7 +101,7 @@ export class Panels {
     const { selection } = this;
     const title = !selection ? (this.canAct && !this.about.tour ? "A call" : "") : selection.node ?? `${selection.from} — ${selection.to}`;
     const parts = [];
-    const past = this.canAct && !this.about.virtual ? h("small", { class: "past", role: "status" }, "acts on the present, not on the moment shown") : null;
+    const past = this.canAct && !this.about.virtual ? h("small", { class: "past", role: "status" }, "acts happen in the present") : null;
     if (title) parts.push(h("h2", { tabindex: -1 }, title, past, selection ? button("×", () => this.on_close(), { class: "close", "aria-label": "close" }) : null));
     this.facts = h("dl", { class: "facts" });
     if (this.canAct && title) {

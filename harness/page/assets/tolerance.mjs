@@ -27,7 +27,8 @@ export function tolerance(store, names, t) {
     return { state: "nothing", count, text: `– fault tolerance: ${few ? count : `${group.length} of ${names.length} connected`}`,
       why: `${few ? "no more than half of the nodes are up" : "no more than half of the nodes are connected with each other"}: no call has to be answered` };
   }
-  if (broken) return { state: "broken", count, text: `✗ fault tolerance: ${count}, and no answer to ${broken.asked}${broken.at ? ` at ${broken.at}` : ""}`, why: `more than half of the nodes were up and connected for the ${((broken.t1 - broken.since) / 1e6).toFixed(1)} s that this call waited${broken.since > broken.t ? " since the last fault of links, clocks or disks had ended" : ""}` };
+  if (broken && !broken.isExcused) return { state: "broken", count, text: `✗ fault tolerance: no answer to ${broken.asked}${broken.at ? ` at ${broken.at}` : ""}, given up at ${(broken.t1 / 1e6).toFixed(1)} s; ${count} now`, why: `more than half of the nodes were up and connected for the ${((broken.t1 - broken.since) / 1e6).toFixed(1)} s that this call waited${broken.since > broken.t ? " since the last fault of links, clocks or disks had ended" : ""}` };
+  if (broken) return { state: "nothing", count, text: `– fault tolerance: ${count}, but the last call had no answer`, why: "a fault was in force while that call waited, which excuses it: another call would show whether calls are answered now" };
   const excused = faults.some((fault) => fault.disturbed.length) ? "; but links are disturbed" : "";
   return { state: "kept", count, text: `✓ fault tolerance: ${count}`, why: `more than half of the nodes are up and connected, so calls have to be answered${excused}` };
 }
@@ -47,17 +48,20 @@ function largestGroup(up, cuts) {
   return largest;
 }
 
-// Returns the last call that had to be answered and was not, unless a later one was answered.
+// Returns the last call that had to be answered and was not, unless a later one was answered; if there is none, the last one that a
+// fault excuses, as `isExcused`.
 function lastBroken(store, names, most, t) {
+  let excused = null;
   for (const call of store.callsAt(t, LOOKED_AT).reverse()) {
     if (call.t1 === null || call.t1 > t) continue;
-    if (call.outcome === "ok") return null;
+    if (call.outcome === "ok") break;
     if (call.outcome !== "info") continue;
     const faults = [...store.faults.values()].filter((fault) => fault.t < call.t1 && (fault.t1 ?? Infinity) > call.t);
     const since = Math.max(call.t, ...faults.filter((fault) => fault.cut.length || fault.disturbed.length || fault.mark).map((fault) => fault.t1 ?? Infinity));
-    if (since > call.t && call.t1 - since < SENDS_AGAIN_US) continue;
+    const isShort = since > call.t && call.t1 - since < SENDS_AGAIN_US;
     const struck = new Set(faults.filter((fault) => (fault.t1 ?? Infinity) > since).flatMap((fault) => fault.nodes));
-    if (names.length - struck.size >= most && !struck.has(call.at)) return { ...call, since };
+    if (!isShort && names.length - struck.size >= most && !struck.has(call.at)) return { ...call, since };
+    excused ??= { ...call, isExcused: true };
   }
-  return null;
+  return excused;
 }

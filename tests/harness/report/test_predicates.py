@@ -69,7 +69,7 @@ def test_votes_choose_a_value_and_one_that_was_cut_short_counts_for_none() -> No
     watched = Predicates(load_algorithm("majority"), 3)
     watched.message(1, "n1", "Vote", "colour", {"value": {"bytes": 5000}})
     watched.message(1, "n2", "Vote", "colour", {"value": {"bytes": 5000}})
-    watched.status(2, "n1", {"colour": {"vote": "'5,000 bytes'"}})
+    watched.status(2, "n1", {"colour": {"vote": "'5,000 bytes, 1a2b3c4d'"}})
     for node in ("n1", "n2"):
         watched.status(3, node, {"colour": {"vote": "'blue'"}})
     assert broken(watched) == []
@@ -144,7 +144,7 @@ def test_the_same_value_is_the_same_from_each_source(value: Any) -> None:
         if value == (1, 2)
         else {"a": [1]}
         if isinstance(value, dict)
-        else "5,002 bytes"
+        else "5,002 bytes, 1a2b3c4d"
         if isinstance(value, str)
         else value
     )

@@ -43,6 +43,15 @@ class ForgetsItsLast(FixedLeaderLog):
         self.last = self.commit
 
 
+class TimeBeginsAnew(FixedLeaderLog):
+    """After a restart the leader counts from zero, and not from the time that the log has come to."""
+
+    def timeout(self, name: str) -> None:
+        time_ms, self.state.time_ms = self.state.time_ms, 0
+        super().timeout(name)
+        self.state.time_ms = time_ms
+
+
 def test_the_log_survives_what_the_simulator_draws() -> None:
     tally = simulate_seeds(FixedLeaderLog, range(6), SAFE, 1)
     assert tally.failures == {}
@@ -59,7 +68,11 @@ def test_only_what_it_can_do_must_have_happened() -> None:
 
 @pytest.mark.parametrize(
     ("broken", "seeds", "found"),
-    [(FollowersAnswer, range(40), "order: "), (ForgetsItsLast, range(20, 60), "agreement: in slot ")],
+    [
+        (FollowersAnswer, range(40), "order: "),
+        (ForgetsItsLast, range(37, 60), "agreement: in slot "),
+        (TimeBeginsAnew, range(650, 670), "client: the lease of "),
+    ],
 )
 def test_its_mistakes_are_found(broken: type[FixedLeaderLog], seeds: range, found: str) -> None:
     failures = simulate_seeds(broken, seeds, SAFE, 3).failures
