@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cluster.cluster import Cluster
@@ -173,7 +174,7 @@ class _Sampler:
             "at_s": self.elapsed_s(),
             "puts": self._generator.done,
             "memory_mb": {node: memory_bytes(process.pid) / _MB for node, process in processes if process.pid},
-            "disk_mb": {node: _disk_bytes(self._cluster, node) / _MB for node, _ in processes},
+            "disk_mb": {node: bytes_in(self._cluster.spec.settings.data / node) / _MB for node, _ in processes},
         }
         self.most = {what: max([size, *sample[what].values()]) for what, size in self.most.items()}
         if keep:
@@ -183,12 +184,13 @@ class _Sampler:
             self._progress(f"{sample['puts']:,} of {self._puts:,} puts; a node takes {size:.0f} MB")
 
 
-def _disk_bytes(cluster: Cluster, node: NodeId) -> int:
-    """Return the bytes that the node's files take on the disk, SQLite's log included."""
+def bytes_in(folder: Path) -> int:
+    """Return the bytes that a node's files take, SQLite's log included. They may be removed meanwhile: one node is wiped."""
     total = 0
-    for path in (cluster.spec.settings.data / node).glob("*"):
-        with contextlib.suppress(FileNotFoundError):  # the disk is being wiped
-            total += path.stat().st_blocks * 512
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                total += path.stat().st_blocks * 512
     return total
 
 
