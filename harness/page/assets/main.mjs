@@ -47,7 +47,7 @@ function take(message) {
     showStand();
   }
   page.link.follow(page, store, hint);
-  if (store.turns !== turns && page.clock.follows && !document.hidden) draw(); // what was just done shows at once, and the next frame waits
+  if (store.turns !== turns && page.clock.follows && !document.hidden) draw(); // what was just done shows at once
 }
 
 function showStand() {
@@ -167,7 +167,8 @@ function frame() {
 
 function draw() {
   const { clock, ring, bar } = page, now = performance.now(), isDue = (last, every) => !clock.follows || now - last > every;
-  page.due = Math.max(page.due, now - FRAME_MS) + FRAME_MS; // one that is late makes no other one late
+  // A frame that is late makes no other one late; nor does a picture between two frames.
+  if (now > page.due - VSYNC_MS) page.due = Math.max(page.due, now - FRAME_MS) + FRAME_MS;
   if (store.first === null) page.link.write(page, store); // of a chapter that has no cluster yet
   if (clock.t === Infinity) { if (store.first === null) return; clock.show(store.last); }
   const t = clock.frame(store.last);
